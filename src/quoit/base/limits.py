@@ -1,0 +1,58 @@
+"""Every bound in one place, with its unit last in its name. Each queue, buffer and frame has one."""
+
+from quoit.base.check import invariant
+
+__all__ = [
+    "APPEND_BYTES_MAX",
+    "BATCH_BYTES_MAX",
+    "BATCH_COMMANDS_MAX",
+    "BULK_BYTES_DEFAULT",
+    "BULK_BYTES_MAX",
+    "FRAME_BYTES_MAX",
+    "FRAME_BYTES_SOFT",
+    "INLINE_BYTES_MAX",
+    "KEY_BYTES_MAX",
+    "LOG_CACHE_BYTES_MAX",
+    "LOG_SEGMENT_BYTES",
+    "LOG_TAIL_ENTRIES",
+    "PATTERN_BYTES_MAX",
+    "PENDING_COMMANDS_MAX",
+    "PEER_QUEUE_BYTES_MAX",
+    "PIPELINE_COMMANDS_MAX",
+    "SLOTS",
+    "SNAPSHOT_CHUNK_BYTES",
+    "TRANSACTION_COMMANDS_MAX",
+]
+
+SLOTS = 16384
+
+# Clients
+BULK_BYTES_MAX = 512 * 1024 * 1024
+BULK_BYTES_DEFAULT = 16 * 1024 * 1024
+INLINE_BYTES_MAX = 64 * 1024
+KEY_BYTES_MAX = 64 * 1024
+PATTERN_BYTES_MAX = 4 * 1024
+PIPELINE_COMMANDS_MAX = 1024 * 1024
+TRANSACTION_COMMANDS_MAX = 64 * 1024
+
+# A node
+PENDING_COMMANDS_MAX = 200_000
+BATCH_COMMANDS_MAX = 4096
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+
+# Peers. A frame never exceeds FRAME_BYTES_MAX; bulk is cut so that control messages get through.
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+FRAME_BYTES_SOFT = 1024 * 1024
+PEER_QUEUE_BYTES_MAX = 128 * 1024 * 1024
+APPEND_BYTES_MAX = 1024 * 1024
+SNAPSHOT_CHUNK_BYTES = 1024 * 1024
+
+# The log
+LOG_SEGMENT_BYTES = 64 * 1024 * 1024
+LOG_CACHE_BYTES_MAX = 32 * 1024 * 1024
+LOG_TAIL_ENTRIES = 10_000
+
+invariant(BULK_BYTES_DEFAULT <= BULK_BYTES_MAX, "default value limit above the protocol's")
+invariant(
+    BATCH_BYTES_MAX + BULK_BYTES_DEFAULT * 2 <= FRAME_BYTES_MAX, "a batch must fit into a frame"
+)

@@ -1,0 +1,1 @@
+"""Floor 7: clients' bytes to operations and back."""

@@ -1,0 +1,1 @@
+"""Floor 5: a whole node as a pure value machine."""

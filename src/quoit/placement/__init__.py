@@ -1,0 +1,1 @@
+"""Floor 2: slots, shards and the ring that gives shards to nodes."""
