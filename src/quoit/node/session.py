@@ -1,8 +1,18 @@
-"""What a node remembers of one client's connection. The gateway owns one per connection."""
+"""What a node remembers of one client's connection, and where replies go.
 
-from typing import Protocol
+A queued command is an Item, a plain tuple (origin, ticket, spec, arguments, db, proto). Its origin
+is a Session (`direct`: the reply goes to that client under the ticket) or an Origin, whose
+`deliver` knows what to do with the encoded reply.
+"""
 
-__all__ = ["ReplySink", "Session"]
+from typing import Any, Protocol
+
+from quoit.data.table import Spec
+
+__all__ = ["Item", "Origin", "ReplySink", "Session"]
+
+Item = tuple[Any, int, Spec, Any, int, int]
+"""(origin, ticket, spec, arguments, db, proto)."""
 
 
 class ReplySink(Protocol):
@@ -17,8 +27,23 @@ class ReplySink(Protocol):
         ...
 
 
+class Origin:
+    """A place inside the node that waits for a reply."""
+
+    __slots__ = ()
+    direct = False
+
+    def deliver(self, ticket: int, reply: bytes) -> None:
+        """The reply for `ticket`."""
+        raise NotImplementedError
+
+    def refuse(self, ticket: int, leader: int) -> bool:
+        """Proven not applied here, ask `leader`. False: the node should look for the leader."""
+        return False
+
+
 class Session:
-    """One client connection.
+    """One client connection. The gateway owns one per connection.
 
     sink      gets the replies that `Node.submit` could not return at once
     id        unique on this node
@@ -28,10 +53,16 @@ class Session:
     unanswered  shard -> count of this session's writes that wait for their outcome; a read on such
               a shard joins the batch so that a pipeline reads its own writes
     watched   (db, key) -> version seen at WATCH time (version 0: the key did not exist)
+    watch_pending  WATCHes whose versions are not known yet
+    deferred  EXECs that wait for those
     closed    the client is gone; replies are dropped
     """
 
-    __slots__ = ("closed", "db", "id", "proto", "readonly", "sink", "unanswered", "watched")
+    __slots__ = (
+        "closed", "db", "deferred", "id", "proto", "readonly", "sink", "unanswered",
+        "watch_pending", "watched",
+    )  # fmt: skip
+    direct = True
 
     def __init__(self, sink: ReplySink, session_id: int) -> None:
         self.sink = sink
@@ -41,4 +72,6 @@ class Session:
         self.readonly = False
         self.unanswered: dict[int, int] = {}
         self.watched: dict[tuple[int, bytes], int] = {}
+        self.watch_pending = 0
+        self.deferred: list[tuple[int, list[tuple[int, Spec, list[bytes]]]]] = []
         self.closed = False

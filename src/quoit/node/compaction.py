@@ -1,0 +1,82 @@
+"""Keeping the log short: flush the engine now and then, and forget entries that it holds durably.
+
+The engine's own log is off, so an entry may go only when a flush that began after its application
+has finished (design.md section 5). A tail is kept for followers that are a little slow.
+"""
+
+from quoit.node.config import NodeConfig
+from quoit.node.replica import Replica
+from quoit.storage.api import ShardUpdate
+
+__all__ = ["Compaction"]
+
+
+class Compaction:
+    """When to flush, and how far each shard's log may be cut afterwards.
+
+    logged_bytes  log written since the last flush began
+    token         number of the flush under way, or of the last one
+    flushing      a flush is under way
+    durable       shard -> applied index that the engine held when the last finished flush began
+    """
+
+    __slots__ = (
+        "config", "durable", "flushing", "logged_bytes", "started", "token", "wanted",
+        "wanted_token",
+    )  # fmt: skip
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.logged_bytes = 0
+        self.token = 0
+        self.flushing = False
+        self.wanted = False
+        self.wanted_token = 0
+        self.started: dict[int, int] = {}
+        self.durable: dict[int, int] = {}
+
+    def logged(self, size_bytes: int) -> None:
+        """So much more was written to the log."""
+        self.logged_bytes += size_bytes
+
+    def want_flush(self) -> None:
+        """A flush that begins from now on is needed soon."""
+        self.wanted = True
+        self.wanted_token = self.token + 1
+
+    def next_flush(self, replicas: dict[int, Replica]) -> int:
+        """The token of a flush to start now, or 0."""
+        if self.flushing:
+            return 0
+        if not self.wanted and self.logged_bytes < self.config.flush_log_bytes:
+            return 0
+        self.flushing = True
+        self.wanted = False
+        self.logged_bytes = 0
+        self.token += 1
+        self.started = {shard: replica.state.applied_index for shard, replica in replicas.items()}
+        return self.token
+
+    def flushed(self, token: int) -> bool:
+        """The flush is done. True: it began after the last `want_flush`."""
+        self.flushing = False
+        self.durable = self.started
+        return token >= self.wanted_token and not self.wanted
+
+    def compact(self, replica: Replica) -> ShardUpdate | None:
+        """Forget what the engine holds durably, but for a tail; the log update that says so."""
+        raft = replica.raft
+        durable = min(self.durable.get(replica.id, 0), replica.state.applied_index)
+        held = raft.last_index - raft.first_index + 1
+        if held <= 0:
+            return None
+        average = max(1, raft.log_bytes() // held)
+        tail = min(self.config.log_tail_entries, self.config.log_tail_bytes // average)
+        upto = durable - tail
+        if upto < raft.first_index:
+            return None
+        term = raft.term_at(upto)
+        if term is None:
+            return None
+        raft.compact(upto)
+        return ShardUpdate(replica.id, None, [], None, (upto, term))

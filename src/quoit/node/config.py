@@ -1,0 +1,49 @@
+"""What a node is told at its start. Everything here is fixed for the life of the process."""
+
+import msgspec
+
+from quoit.base import limits
+
+__all__ = ["NodeConfig", "PeerInfo"]
+
+
+class PeerInfo(msgspec.Struct, frozen=True):
+    """A node of the cluster: identity and where its ports are."""
+
+    id: int
+    name: str
+    host: str = "127.0.0.1"
+    resp_port: int = 0
+    peer_port: int = 0
+    admin_port: int = 0
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one node. Times in microseconds."""
+
+    node_id: int
+    cluster_id: str
+    nodes: tuple[PeerInfo, ...]
+    """All nodes of the cluster, this one included."""
+    shards: int = 0
+    """Number of shards at creation; 0: 4, or the number of nodes if that is larger."""
+    replication_factor: int = 3
+    """Replicas of a shard; never more than there are nodes."""
+    election_timeout_us: int = 300_000
+    heartbeat_us: int = 60_000
+    lease_enabled: bool = True
+    drift_ppm: int = 10_000
+    """Greatest difference between the rates of two nodes' clocks that leases must survive."""
+    tick_us: int = 10_000
+    leader_wait_us: int = 5_000_000
+    """How long a command waits for a shard to have a leader; then it is refused, not applied."""
+    outcome_wait_us: int = 4_000_000
+    """How long a proposed write waits for its outcome; then the answer is `maybe applied`."""
+    pending_commands_max: int = limits.PENDING_COMMANDS_MAX
+    pending_bytes_max: int = limits.PEER_QUEUE_BYTES_MAX
+    flush_log_bytes: int = 64 * 1024 * 1024
+    """Flush the engine after this much log, so that the log can be compacted behind it."""
+    log_tail_entries: int = limits.LOG_TAIL_ENTRIES
+    """Entries kept behind the compaction point for followers that are a little slow."""
+    log_tail_bytes: int = 64 * 1024 * 1024
+    version: str = "0"

@@ -1,0 +1,209 @@
+"""Commands that another node's shard leader has to run: sent there, remembered, answered.
+
+The rule that keeps writes single: a forwarded write is sent once. If the connection breaks, or the
+answer does not come in time, its outcome is unknown and the client is told so. Only a refusal
+("not the leader, nothing was proposed") lets the node send it elsewhere. Reads may be sent again.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from quoit.base.errors import Overloaded
+from quoit.data.table import Spec
+from quoit.node.batch import EXEC, VERSIONS, Transaction, find
+from quoit.node.messages import AFTER_WRITE, PROTO3, Frame, TransactionForward
+from quoit.node.session import Item, Origin
+from quoit.wire import resp
+
+__all__ = ["Forwarder", "RemoteOrigin"]
+
+WATCH_VERSIONS = 4
+"""Forward flag: reply with the versions of the keys (WATCH)."""
+_BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try again\r\n"
+
+
+class Network(Protocol):
+    """What the forwarder asks of its node."""
+
+    outcome_wait_us: int
+    counters: dict[str, int]
+
+    def outgoing(self, peer: int) -> Frame:
+        """The frame being filled for `peer`."""
+        ...
+
+    def answer(self, shard: int, item: Item, reply: bytes) -> None:
+        """The item's reply is final."""
+        ...
+
+    def unknown(self, shard: int, item: Item) -> None:
+        """The item's outcome is unknown."""
+        ...
+
+    def redispatch(self, shard: int, item: Item) -> None:
+        """Proven not applied: find the shard's leader."""
+        ...
+
+    def receive(self, shard: int, item: Item, after_write: bool) -> bool:
+        """A peer's command for a shard led here; False: not led here. Overloaded: refused."""
+        ...
+
+    def leader_of(self, shard: int) -> int:
+        """The shard's leader as this node knows it, 0 if it does not."""
+        ...
+
+
+class Sent(msgspec.Struct, gc=False):
+    """A command that another node is running."""
+
+    peer: int
+    shard: int
+    item: Item
+    deadline_us: int
+
+
+class RemoteOrigin(Origin):
+    """Replies to commands that `peer` forwarded to this node."""
+
+    __slots__ = ("network", "peer")
+
+    def __init__(self, network: Network, peer: int) -> None:
+        self.network = network
+        self.peer = peer
+
+    def deliver(self, ticket: int, reply: bytes) -> None:
+        self.network.outgoing(self.peer).replies.append((ticket, reply))
+
+    def refuse(self, ticket: int, leader: int) -> bool:
+        self.network.outgoing(self.peer).refused.append((ticket, leader))
+        return True
+
+
+class Forwarder:
+    """Both ends of forwarding on one node.
+
+    sent     request id -> what was sent and not answered, oldest first
+    next_id  never reused, also not after a restart of this process on a peer's side: a peer forgets
+             requests with the connection
+    """
+
+    __slots__ = ("network", "next_id", "origins", "sent")
+
+    def __init__(self, network: Network, first_id: int) -> None:
+        self.network = network
+        self.sent: dict[int, Sent] = {}
+        self.next_id = first_id
+        self.origins: dict[int, RemoteOrigin] = {}
+
+    def send(self, shard: int, peer: int, item: Item, after_write: bool, now_us: int) -> None:
+        """Forward the item to `peer`, which is believed to lead `shard`."""
+        request = self.next_id
+        self.next_id = request + 1
+        _, _, spec, args, db, proto = item
+        self.sent[request] = Sent(peer, shard, item, now_us + self.network.outcome_wait_us)
+        frame = self.network.outgoing(peer)
+        if spec is EXEC:
+            frame.other.append(
+                TransactionForward(
+                    request, shard, proto, args.watched,
+                    [(one_db, one_args) for one_db, _, one_args in args.commands],
+                )
+            )  # fmt: skip
+            return
+        flags = PROTO3 if proto == 3 else 0
+        if after_write:
+            flags |= AFTER_WRITE
+        if spec is VERSIONS:
+            flags |= WATCH_VERSIONS
+        frame.forwards.append((request, shard, flags, db, args))
+
+    # As the leader's node
+
+    def received(self, peer: int, frame: Frame) -> None:
+        """Run what `peer` forwarded."""
+        origin = self.origins.get(peer)
+        if origin is None:
+            origin = self.origins[peer] = RemoteOrigin(self.network, peer)
+        for request, shard, flags, db, args in frame.forwards:
+            spec = VERSIONS if flags & WATCH_VERSIONS else find(args[0]) if args else None
+            if spec is None or not 0 <= db < 16:
+                origin.deliver(request, resp.error("ERR this node does not know that command"))
+                continue
+            item = (origin, request, spec, args, db, 3 if flags & PROTO3 else 2)
+            self._receive(origin, shard, item, bool(flags & AFTER_WRITE))
+
+    def received_transaction(self, peer: int, message: TransactionForward) -> None:
+        """Run a forwarded EXEC."""
+        origin = self.origins.get(peer)
+        if origin is None:
+            origin = self.origins[peer] = RemoteOrigin(self.network, peer)
+        commands: list[tuple[int, Spec, list[bytes]]] = []
+        for db, args in message.commands:
+            spec = find(args[0]) if args else None
+            if spec is None:
+                text = "EXECABORT this node does not know one of the commands"
+                origin.deliver(message.request, resp.error(text))
+                return
+            commands.append((db, spec, args))
+        transaction = Transaction(message.watched, commands)
+        item = (origin, message.request, EXEC, transaction, 0, message.proto)
+        self._receive(origin, message.shard, item, True)
+
+    def _receive(self, origin: RemoteOrigin, shard: int, item: Item, after_write: bool) -> None:
+        try:
+            accepted = self.network.receive(shard, item, after_write)
+        except Overloaded:
+            origin.deliver(item[1], _BUSY)
+            return
+        if not accepted:
+            origin.refuse(item[1], self.network.leader_of(shard))
+
+    # As the entry node
+
+    def answered(self, frame: Frame) -> list[tuple[int, int]]:
+        """Take the replies in `frame`; returns (shard, leader hint) of what was refused."""
+        sent = self.sent
+        answer = self.network.answer
+        for request, reply in frame.replies:
+            known = sent.pop(request, None)
+            if known is not None:
+                answer(known.shard, known.item, reply)
+        hints = []
+        for request, leader in frame.refused:
+            known = sent.pop(request, None)
+            if known is not None:
+                hints.append((known.shard, leader))
+                self.network.redispatch(known.shard, known.item)
+        return hints
+
+    def lost(self, peer: int) -> None:
+        """The connection to `peer` broke: nothing sent there will be answered."""
+        for request in [request for request, sent in self.sent.items() if sent.peer == peer]:
+            self._give_up(self.sent.pop(request))
+
+    def leader_changed(self, shard: int, leader: int) -> None:
+        """Reads that an older leader has not answered are asked of the new one."""
+        stale = [
+            request
+            for request, sent in self.sent.items()
+            if sent.shard == shard and sent.peer != leader and not sent.item[2].write
+        ]
+        for request in stale:
+            known = self.sent.pop(request)
+            self.network.redispatch(known.shard, known.item)
+
+    def expire(self, now_us: int) -> None:
+        """Stop waiting for answers that are overdue."""
+        while self.sent:
+            request, oldest = next(iter(self.sent.items()))
+            if oldest.deadline_us > now_us:
+                return
+            del self.sent[request]
+            self._give_up(oldest)
+
+    def _give_up(self, sent: Sent) -> None:
+        if sent.item[2].write:
+            self.network.unknown(sent.shard, sent.item)
+        else:
+            self.network.redispatch(sent.shard, sent.item)

@@ -1,0 +1,101 @@
+"""What nodes say to one another: one Frame per peer and turn, msgpack through msgspec.
+
+Requests carry an id that is unique on the sending node and never reused; a reply names it. A frame
+is never retransmitted by quoit: after a broken connection the outcome of what was in it is unknown.
+"""
+
+import msgspec
+
+from quoit.base.errors import PeerFault
+from quoit.quorum.agreement import SnapshotMeta
+from quoit.raft.messages import RaftMessage
+
+__all__ = [
+    "AFTER_WRITE",
+    "PROTO3",
+    "Forward",
+    "Frame",
+    "SnapshotAck",
+    "SnapshotChunk",
+    "TransactionForward",
+    "decode_frame",
+    "encode_frame",
+]
+
+PROTO3 = 1
+"""Forward flag: the client speaks RESP3."""
+AFTER_WRITE = 2
+"""Forward flag: this read follows an unanswered write of its session and must join the batch."""
+
+Forward = tuple[int, int, int, int, list[bytes]]
+"""(request id, shard, flags, db, arguments)."""
+
+
+class TransactionForward(msgspec.Struct, frozen=True, array_like=True, tag=100):
+    """EXEC for the shard's leader: all or nothing in one entry."""
+
+    request: int
+    shard: int
+    proto: int
+    watched: list[tuple[int, bytes, int]]
+    """(db, key, version) as seen by WATCH."""
+    commands: list[tuple[int, list[bytes]]]
+    """(db, arguments), in order."""
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=101):
+    """A piece of a shard's state. Chunks come in order, the next one after an acknowledgement."""
+
+    shard: int
+    term: int
+    transfer: int
+    """Unique per sending node; a new transfer forgets the pieces of an older one."""
+    number: int
+    meta: SnapshotMeta
+    items: list[tuple[bytes, bytes]]
+    state: bytes
+    """The shard's state record in the last chunk, else empty."""
+
+
+class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
+    """The follower holds the chunk (ok), or wants the transfer to end (not ok)."""
+
+    shard: int
+    transfer: int
+    number: int
+    ok: bool
+
+
+Other = TransactionForward | SnapshotChunk | SnapshotAck
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """All that one node has to say to another in one turn."""
+
+    raft: list[tuple[int, RaftMessage]]
+    """(shard, message)."""
+    forwards: list[Forward]
+    replies: list[tuple[int, bytes]]
+    """(request id, encoded RESP reply)."""
+    refused: list[tuple[int, int]]
+    """(request id, leader or 0): proven not applied, ask there."""
+    leading: list[tuple[int, int]]
+    """(shard, term) that the sender leads, told to nodes that hold no replica of it."""
+    other: list[Other]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The frame's bytes, without its length."""
+    return _encode(frame)
+
+
+def decode_frame(payload: bytes) -> Frame:
+    """The frame in `payload`; PeerFault when it is not one."""
+    try:
+        return _decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PeerFault(f"a peer sent a frame that cannot be read: {error}") from None

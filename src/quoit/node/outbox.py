@@ -1,0 +1,91 @@
+"""What a turn has to say to each peer, gathered into frames of bounded size.
+
+Elections, heartbeats and acknowledgements are small and must not wait behind values; when there is
+much to send they go into a frame of their own that may overtake (Raft's messages may be reordered).
+Forwarded commands always share the ordinary stream, because a client's pipeline has an order.
+"""
+
+from quoit.base import limits
+from quoit.node.messages import Frame, encode_frame
+from quoit.raft.messages import AppendEntries, InstallSnapshot
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """Frames being filled, by peer."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self) -> None:
+        self.frames: dict[int, Frame] = {}
+
+    def outgoing(self, peer: int) -> Frame:
+        """The frame being filled for `peer`."""
+        frame = self.frames.get(peer)
+        if frame is None:
+            frame = self.frames[peer] = Frame([], [], [], [], [], [])
+        return frame
+
+    def drop(self, peer: int) -> None:
+        """Forget what was to be sent to `peer`: its connection broke."""
+        self.frames.pop(peer, None)
+
+    def drain(
+        self, connected: dict[int, int]
+    ) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+        """All frames as (ordinary, urgent) lists of (peer, payload); what is meant for a peer that
+        is not connected is lost, as it would be on the way."""
+        ordinary: list[tuple[int, bytes]] = []
+        urgent: list[tuple[int, bytes]] = []
+        for peer, frame in self.frames.items():
+            if peer not in connected:
+                continue
+            payload = encode_frame(frame)
+            if len(payload) <= limits.FRAME_BYTES_SOFT:
+                ordinary.append((peer, payload))
+                continue
+            small = [pair for pair in frame.raft if not _bulky(pair[1])]
+            if small:
+                urgent.append((peer, encode_frame(Frame(small, [], [], [], [], []))))
+                frame.raft = [pair for pair in frame.raft if _bulky(pair[1])]
+            _split(peer, frame, ordinary)
+        self.frames = {}
+        return ordinary, urgent
+
+
+def _bulky(message: object) -> bool:
+    return isinstance(message, InstallSnapshot) or (
+        isinstance(message, AppendEntries) and bool(message.entries)
+    )
+
+
+def _split(peer: int, frame: Frame, into: list[tuple[int, bytes]]) -> None:
+    """Encode `frame` in pieces of at most about FRAME_BYTES_SOFT, keeping each list's order."""
+    payload = encode_frame(frame)
+    total = sum(
+        len(part)
+        for part in (
+            frame.raft, frame.forwards, frame.replies, frame.refused, frame.leading, frame.other,
+        )
+    )  # fmt: skip
+    if len(payload) <= limits.FRAME_BYTES_SOFT or total <= 1:
+        into.append((peer, payload))
+        return
+    first = Frame([], [], [], [], [], [])
+    second = Frame([], [], [], [], [], [])
+    taken = 0
+    for source, low, high in (
+        (frame.raft, first.raft, second.raft),
+        (frame.forwards, first.forwards, second.forwards),
+        (frame.replies, first.replies, second.replies),
+        (frame.refused, first.refused, second.refused),
+        (frame.leading, first.leading, second.leading),
+        (frame.other, first.other, second.other),
+    ):
+        room = max(0, total // 2 - taken)
+        low.extend(source[:room])  # type: ignore[arg-type]
+        high.extend(source[room:])  # type: ignore[arg-type]
+        taken += min(room, len(source))
+    _split(peer, first, into)
+    _split(peer, second, into)

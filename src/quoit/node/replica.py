@@ -1,0 +1,325 @@
+"""One replica of one shard: its agreement core, its view, and the commands that wait here.
+
+A leader has at most one batch in flight. While it is, further commands gather in `queue`; when it is
+applied they form the next batch, so batches grow with load by themselves.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from quoit.base import limits
+from quoit.base.check import invariant
+from quoit.base.seams import Trace
+from quoit.data.effects import Effects, decode_effects, encode_effects
+from quoit.placement.shard_map import ShardRange
+from quoit.data.table import Spec
+from quoit.data.view import View
+from quoit.node.batch import Runner
+from quoit.node.session import Item
+from quoit.node.state import ShardState, decode_state, encode_state, state_key
+from quoit.quorum.agreement import EFFECTS, Entry, Ready
+from quoit.raft.raft import Raft
+from quoit.storage.api import Engine, Group
+
+__all__ = ["Host", "Inflight", "Replica"]
+
+
+class Host(Protocol):
+    """What a replica asks of its node."""
+
+    counters: dict[str, int]
+    outcome_wait_us: int
+
+    def answer(self, shard: int, item: Item, reply: bytes) -> None:
+        """The item's reply is final."""
+        ...
+
+    def unknown(self, shard: int, item: Item) -> None:
+        """The item's outcome is unknown."""
+        ...
+
+    def redispatch(self, shard: int, item: Item) -> None:
+        """Proven not applied: find the shard's leader."""
+        ...
+
+
+class Inflight(msgspec.Struct, gc=False):
+    """A proposed batch. Completed only by the entry with this index AND this term."""
+
+    index: int
+    term: int
+    effects: Effects
+    items: list[Item]
+    replies: list[bytes]
+    deadline_us: int
+
+
+class Replica:
+    """One shard's copy on this node.
+
+    id        the shard
+    raft      its agreement core
+    state     what the engine holds of this shard; Invariant: state.applied_index <= commit index
+    queue     commands that will form the next batch, oldest first
+    reads     reads that wait for a proof that the state is current
+    inflight  the batch that was proposed and is not applied yet, or None
+    proving   read id -> reads that wait for that proof
+    """
+
+    __slots__ = (
+        "engine", "host", "id", "inflight", "next_read_id", "orphans", "proven", "proving", "queue",
+        "raft", "range", "reads", "runner", "snapshot_for", "state", "state_key", "was_serving",
+    )  # fmt: skip
+
+    def __init__(
+        self, host: Host, shard_range: ShardRange, raft: Raft, engine: Engine, trace: Trace
+    ) -> None:
+        self.host = host
+        self.range = shard_range
+        self.id = shard_range.id
+        self.raft = raft
+        self.engine = engine
+        self.state_key = state_key(self.id)
+        self.state = decode_state(engine.get(self.state_key))
+        view = View(engine.get, engine.scan, shard_range.slot_low, shard_range.slot_high)
+        self.runner = Runner(view, trace)
+        self.queue: list[Item] = []
+        self.reads: list[Item] = []
+        self.inflight: Inflight | None = None
+        self.orphans: list[Inflight] = []
+        self.proving: dict[int, list[Item]] = {}
+        self.proven: list[tuple[int, list[Item]]] = []
+        self.next_read_id = 1
+        self.was_serving = False
+        self.snapshot_for: list[int] = []
+
+    def serving(self) -> bool:
+        """May run commands: leads, and an entry of its own term is committed and applied, and no
+        batch of an earlier leadership of this node is undecided."""
+        raft = self.raft
+        return raft.is_leader and raft.can_serve() and self.state.applied_index >= raft.commit_index
+
+    # Reads
+
+    def read_now(self, spec: Spec, args: list[bytes], db: int, proto: int, wall_ms: int) -> bytes | None:
+        """Run a read whose proof exists. None: it has to join a batch."""
+        stamp = self.state.stamp_ms
+        return self.runner.read(spec, args, db, proto, wall_ms if wall_ms > stamp else stamp)
+
+    def _finish_reads(self, items: list[Item], wall_ms: int) -> None:
+        for item in items:
+            reply = self.read_now(item[2], item[3], item[4], item[5], wall_ms)
+            if reply is None:
+                self.queue.append(item)
+            else:
+                self.host.answer(self.id, item, reply)
+
+    # One turn as leader
+
+    def run(self, now_us: int, wall_ms: int) -> None:
+        """Start what can start: prove waiting reads, propose the next batch."""
+        if self.reads:
+            reads, self.reads = self.reads, []
+            if self.raft.lease_valid(now_us):
+                self._finish_reads(reads, wall_ms)
+            else:
+                self._prove(reads, now_us)
+        if self.queue and self.inflight is None:
+            self._propose(now_us, wall_ms)
+
+    def _prove(self, items: list[Item], now_us: int) -> None:
+        read_id = self.next_read_id
+        self.next_read_id += 1
+        self.proving[read_id] = items
+        self.host.counters["reads_indexed"] += len(items)
+        self.raft.read(read_id, now_us)
+
+    def _take_batch(self) -> list[Item]:
+        queue = self.queue
+        if len(queue) <= 64:
+            self.queue = []
+            return queue
+        total = count = 0
+        for item in queue:
+            args = item[3]
+            total += len(args[-1]) if type(args) is list else 4096
+            count += 1
+            if total > limits.BATCH_BYTES_MAX or count >= limits.BATCH_COMMANDS_MAX:
+                break
+        self.queue = queue[count:]
+        return queue[:count]
+
+    def _propose(self, now_us: int, wall_ms: int) -> None:
+        items = self._take_batch()
+        state = self.state
+        stamp = max(wall_ms, state.stamp_ms)
+        effects, replies = self.runner.batch(items, stamp, state.seq, state.counts)
+        counters = self.host.counters
+        counters["batches"] += 1
+        counters["batch_commands"] += len(items)
+        if effects is None:
+            # A batch without effects is a read, and needs a read's proof before it is answered.
+            self._answer_unchanged(items, replies, now_us)
+            return
+        index, term = self.raft.propose(encode_effects(effects), now_us)
+        deadline = now_us + self.host.outcome_wait_us
+        self.inflight = Inflight(index, term, effects, items, replies, deadline)
+
+    def _answer_unchanged(self, items: list[Item], replies: list[bytes], now_us: int) -> None:
+        if self.raft.lease_valid(now_us):
+            answer = self.host.answer
+            for item, reply in zip(items, replies, strict=True):
+                answer(self.id, item, reply)
+            return
+        # Run again once proven: what they see then is current, and they change nothing.
+        self._prove(items, now_us)
+
+    # Results of agreement
+
+    def absorb(self, ready: Ready, groups: list[Group], now_us: int, wall_ms: int) -> None:
+        """Take in what was committed and proven. The engine's changes are added to `groups`; the
+        node writes them all at once, then calls `complete`."""
+        if ready.committed:
+            self._apply(ready.committed, groups)
+        for read_id, index in ready.reads:
+            items = self.proving.pop(read_id, None)
+            if items is not None:
+                self.proven.append((index, items))
+        for read_id in ready.reads_failed:
+            for item in self.proving.pop(read_id, ()):
+                self.host.redispatch(self.id, item)
+
+    def _apply(self, committed: list[Entry], groups: list[Group]) -> None:
+        state = self.state
+        inflight = self.inflight
+        for entry in committed:
+            invariant(
+                entry.index == state.applied_index + 1,
+                "entries are applied in order, once",
+                shard=self.id, index=entry.index, applied=state.applied_index,
+            )  # fmt: skip
+            state.applied_index = entry.index
+            state.applied_term = entry.term
+            if entry.kind == EFFECTS:
+                if inflight is not None and (entry.index, entry.term) == (
+                    inflight.index,
+                    inflight.term,
+                ):
+                    effects = inflight.effects
+                else:
+                    effects = decode_effects(entry.data)
+                state.stamp_ms = max(state.stamp_ms, effects.stamp_ms)
+                state.seq = effects.seq
+                effects.count_into(state.counts)
+                groups.extend(effects.groups())
+        groups.append(([], {self.state_key: encode_state(state)}))
+        self.raft.applied_to(state.applied_index)
+
+    def complete(self, now_us: int, wall_ms: int) -> None:
+        """The engine holds everything applied so far: answer whom it answers."""
+        applied = self.state.applied_index
+        inflight = self.inflight
+        if inflight is not None and inflight.index <= applied:
+            self.inflight = None
+            self._decide(inflight)
+        if self.orphans:
+            decided = [orphan for orphan in self.orphans if orphan.index <= applied]
+            if decided:
+                self.orphans = [orphan for orphan in self.orphans if orphan.index > applied]
+                for orphan in decided:
+                    self._decide(orphan)
+        if self.proven:
+            waiting = self.proven
+            self.proven = []
+            for index, items in waiting:
+                if index > applied:
+                    self.proven.append((index, items))
+                elif self.raft.is_leader:
+                    self._finish_proven(items, now_us, wall_ms)
+                else:
+                    for item in items:
+                        self.host.redispatch(self.id, item)
+
+    def _finish_proven(self, items: list[Item], now_us: int, wall_ms: int) -> None:
+        plain = [item for item in items if not item[2].write]
+        self._finish_reads(plain, wall_ms)
+        if len(plain) < len(items):
+            # Writes that changed nothing: the batch runs again on the proven state. If it still
+            # changes nothing the proof holds, as nothing was applied in between.
+            writes = [item for item in items if item[2].write]
+            self._rerun(writes, now_us, wall_ms)
+
+    def _rerun(self, items: list[Item], now_us: int, wall_ms: int) -> None:
+        if self.inflight is not None:
+            self.queue[:0] = items
+            return
+        state = self.state
+        stamp = max(wall_ms, state.stamp_ms)
+        effects, replies = self.runner.batch(items, stamp, state.seq, state.counts)
+        if effects is not None:
+            self.queue[:0] = items
+            return
+        for item, reply in zip(items, replies, strict=True):
+            self.host.answer(self.id, item, reply)
+
+    def _decide(self, inflight: Inflight) -> None:
+        """The log reached the batch's index: it was this batch, or provably never will be."""
+        host = self.host
+        entry_term = self.raft.term_at(inflight.index)
+        if entry_term == inflight.term:
+            for item, reply in zip(inflight.items, inflight.replies, strict=True):
+                host.answer(self.id, item, reply)
+        elif entry_term is None:
+            for item in inflight.items:
+                host.unknown(self.id, item)
+        else:
+            for item in inflight.items:
+                host.redispatch(self.id, item)
+
+    # Losing leadership
+
+    def step_aside(self) -> None:
+        """No longer serving: what was not proposed goes to the new leader; what was proposed waits
+        for the log to tell, as an orphan."""
+        queue, self.queue = self.queue, []
+        reads, self.reads = self.reads, []
+        for item in queue + reads:
+            self.host.redispatch(self.id, item)
+        if self.inflight is not None:
+            self.orphans.append(self.inflight)
+            self.inflight = None
+        for read_id in list(self.proving):
+            for item in self.proving.pop(read_id):
+                self.host.redispatch(self.id, item)
+        proven, self.proven = self.proven, []
+        for _, items in proven:
+            for item in items:
+                self.host.redispatch(self.id, item)
+
+    def expire_waits(self, now_us: int) -> None:
+        """Give up waiting for outcomes that did not come in time."""
+        inflight = self.inflight
+        if inflight is not None and now_us >= inflight.deadline_us:
+            # Still this node's newest entry: keep its place (nothing may be proposed beside it),
+            # but tell the clients that the outcome is unknown.
+            items, inflight.items, inflight.replies = inflight.items, [], []
+            for item in items:
+                self.host.unknown(self.id, item)
+        for orphan in self.orphans:
+            if now_us >= orphan.deadline_us:
+                items, orphan.items, orphan.replies = orphan.items, [], []
+                for item in items:
+                    self.host.unknown(self.id, item)
+        self.orphans = [orphan for orphan in self.orphans if orphan.items]
+
+    def pending(self) -> int:
+        """Commands that wait here."""
+        waiting = len(self.queue) + len(self.reads)
+        if self.inflight is not None:
+            waiting += len(self.inflight.items)
+        return waiting + sum(len(items) for items in self.proving.values())
+
+    def reset_to(self, state: ShardState) -> None:
+        """A snapshot replaced the data."""
+        self.state = state

@@ -1,0 +1,54 @@
+"""WATCH: remember the versions that keys had, so that EXEC can tell whether they changed."""
+
+from typing import Protocol
+
+import msgspec
+
+from quoit.data.table import Spec
+from quoit.node.session import Origin, Session
+from quoit.wire import resp
+
+__all__ = ["WatchOrigin"]
+
+
+class Answerer(Protocol):
+    """What a watch asks of its node."""
+
+    def reply(self, session: Session, ticket: int, reply: bytes) -> None:
+        """Answer the client."""
+        ...
+
+    def submit_transaction(
+        self, session: Session, ticket: int, commands: list[tuple[int, Spec, list[bytes]]]
+    ) -> bytes | None:
+        """EXEC."""
+        ...
+
+
+class WatchOrigin(Origin):
+    """Receives the versions of a session's watched keys."""
+
+    __slots__ = ("db", "keys", "node", "session")
+
+    def __init__(self, node: Answerer, session: Session, keys: list[bytes]) -> None:
+        self.node = node
+        self.session = session
+        self.keys = keys
+        self.db = session.db
+
+    def deliver(self, ticket: int, reply: bytes) -> None:
+        session = self.session
+        session.watch_pending -= 1
+        if reply[:1] == b"-":
+            self.node.reply(session, ticket, reply)
+        else:
+            for key, version in zip(self.keys, msgspec.msgpack.decode(reply), strict=True):
+                # The first WATCH of a key counts: a later one must not hide a change between.
+                session.watched.setdefault((self.db, key), version)
+            self.node.reply(session, ticket, resp.OK)
+        if session.watch_pending == 0:
+            deferred, session.deferred = session.deferred, []
+            for exec_ticket, commands in deferred:
+                answer = self.node.submit_transaction(session, exec_ticket, commands)
+                if answer is not None:
+                    self.node.reply(session, exec_ticket, answer)

@@ -1,0 +1,266 @@
+"""Runs one node: bytes and time in, the effects of each turn out. The only place where the pure node
+meets asyncio.
+
+A turn follows the callbacks of one pass of the event loop: all commands and frames that had arrived
+are in the node by then, so they share one frame per peer, one log write and one engine write.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from quoit import __version__
+from quoit.base.errors import DiskFault, PeerFault, QuoitError
+from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.node import Node
+from quoit.runtime.disk import RealDisk
+from quoit.runtime.log_thread import LogThread
+from quoit.runtime.options import NodeOptions
+from quoit.runtime.seams import RealClock
+from quoit.runtime.transport import Acceptor, Dialer
+from quoit.storage.api import Engine
+from quoit.storage.log import Log, Write
+
+__all__ = ["Driver"]
+
+logger = structlog.get_logger("quoit")
+
+
+class Driver:
+    """One node in this process.
+
+    failed    resolves with a message when the node must stop itself (a failed sync, a broken
+              invariant, damage): the owner ends the process, nothing more is acknowledged
+    """
+
+    node: Node
+    log: Log
+    log_thread: LogThread
+
+    def __init__(self, options: NodeOptions) -> None:
+        self.options = options
+        self.dialers: dict[int, Dialer] = {}
+        self.servers: list[asyncio.Server] = []
+        self.client_servers: list[asyncio.Server] = []
+        self._scheduled = False
+        self._stopped = False
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="quoit-engine")
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Open the data directory, recover, listen for peers and begin. DiskFault, Corruption or
+        BadRequest when the directory cannot be used."""
+        self.loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[str] = self.loop.create_future()
+        options = self.options
+        clock = RealClock()
+        self._lock = DirectoryLock(Path(options.data_dir))
+        disk = RealDisk(str(Path(options.data_dir) / "log"))
+        check_identity(options)
+        self.log, recovery = Log.open(disk)
+        self.engine = self._open_engine()
+        self.node = Node(
+            self._config(), clock, random.SystemRandom(), self.engine, self.log, recovery,
+            self._trace,
+        )  # fmt: skip
+        self.log_thread = LogThread(self.log, self.loop, self._persisted)
+        peers = {peer.id: peer for peer in options.peers if peer.id != options.node_id}
+        if peers:
+            server = await self.loop.create_server(
+                lambda: Acceptor(self, peers), options.host, options.peer_port
+            )
+            self.servers.append(server)
+        for peer in peers.values():
+            dialer = self.dialers[peer.id] = Dialer(self, peer)
+            dialer.start()
+        self._tick()
+
+    def _open_engine(self) -> Engine:
+        if self.options.engine == "memory":
+            from quoit.storage.memory import MemoryEngine
+
+            return MemoryEngine()
+        from quoit.storage.engine import RocksEngine
+
+        return RocksEngine(str(Path(self.options.data_dir) / "data"))
+
+    def _config(self) -> NodeConfig:
+        options = self.options
+        nodes = tuple(
+            PeerInfo(
+                peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port
+            )
+            for peer in options.peers
+        )
+        return NodeConfig(
+            node_id=options.node_id,
+            cluster_id=options.cluster_id,
+            nodes=nodes,
+            shards=options.shards,
+            replication_factor=options.replication_factor,
+            election_timeout_us=options.election_timeout_us,
+            heartbeat_us=options.heartbeat_us,
+            lease_enabled=options.lease_enabled,
+            drift_ppm=options.drift_ppm,
+            version=__version__,
+        )
+
+    async def serve_clients(
+        self, factory: Callable[["Driver"], Any], host: str, port: int
+    ) -> None:
+        """Listen for clients; `factory` makes a connection object for each."""
+        server = await self.loop.create_server(lambda: factory(self), host, port, backlog=4096)
+        self.client_servers.append(server)
+
+    # Turns
+
+    def kick(self) -> None:
+        """Something was given to the node: have a turn after this pass of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._stopped:
+            return
+        try:
+            effects = self.node.end_turn()
+        except QuoitError as error:
+            self.fail(str(error))
+            return
+        if effects.write is not None:
+            self.log_thread.submit(effects.write)
+        dialers = self.dialers
+        for peer, payload in effects.urgent:
+            dialers[peer].send(payload, urgent=True)
+        for peer, payload in effects.frames:
+            dialers[peer].send(payload)
+        if effects.replies:
+            touched = {}
+            for session, ticket, reply in effects.replies:
+                sink = session.sink
+                sink.fill(ticket, reply)
+                touched[session.id] = sink
+            for sink in touched.values():
+                sink.flush()
+        if effects.flush_engine:
+            self._flush(effects.flush_engine)
+
+    def _flush(self, token: int) -> None:
+        future = self.loop.run_in_executor(self._executor, self.engine.flush)
+
+        def done(result: asyncio.Future[None]) -> None:
+            if self._stopped:
+                return
+            error = result.exception()
+            if error is not None:
+                self.fail(f"the engine could not flush: {error}")
+                return
+            self.node.on_engine_flushed(token)
+            self.kick()
+
+        future.add_done_callback(done)
+
+    def _persisted(self, write: Write, error: DiskFault | None) -> None:
+        if self._stopped:
+            return
+        if error is not None:
+            self.fail(str(error))
+            return
+        self._guarded(self.node.on_persisted, write)
+        self._turn()
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        self._guarded(self.node.tick)
+        self.kick()
+        self._timer = self.loop.call_later(self.node.config.tick_us / 1e6, self._tick)
+
+    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
+        try:
+            step(*args)
+        except QuoitError as error:
+            self.fail(str(error))
+
+    def fail(self, message: str) -> None:
+        """Stop serving at once: what is not acknowledged by now never will be."""
+        if self._stopped:
+            return
+        self._stopped = True
+        logger.error("node_failed", reason=message)
+        for server in self.servers + self.client_servers:
+            server.close()
+        if not self.failed.done():
+            self.failed.set_result(message)
+
+    # Peers
+
+    def peer_frame(self, peer: int, payload: bytes) -> None:
+        """A frame arrived."""
+        if self._stopped:
+            return
+        try:
+            self.node.on_frame(peer, payload)
+        except PeerFault:
+            raise
+        except QuoitError as error:
+            self.fail(str(error))
+
+    def peer_turn(self) -> None:
+        """All frames of one read were handed over."""
+        self.kick()
+
+    def peer_connected(self, peer: int, connected: bool) -> None:
+        """The connection on which this node sends to `peer` was made or lost."""
+        if self._stopped:
+            return
+        logger.info("peer_connected" if connected else "peer_lost", peer=peer)
+        self._guarded(self.node.on_peer, peer, connected)
+        self.kick()
+
+    def peer_rejected(self, address: str, reason: str) -> None:
+        """Somebody failed the handshake or broke the protocol."""
+        logger.warning("peer_rejected", address=address, reason=reason)
+
+    def _trace(self, event: str, /, **facts: object) -> None:
+        logger.debug(event, **facts)
+
+    # The end
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Stop in order: no new clients, hand leaderships over, finish what is in flight."""
+        for server in self.client_servers:
+            server.close()
+        if not self._stopped:
+            deadline = self.loop.time() + grace_s
+            self.node.begin_stop()
+            self.kick()
+            while self.loop.time() < deadline and (
+                self.node.pending or (self.node.serving and self.dialers)
+            ):
+                await asyncio.sleep(0.01)
+                if not any(dialer.current for dialer in self.dialers.values()):
+                    break
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for server in self.servers:
+            server.close()
+        for dialer in self.dialers.values():
+            await dialer.stop()
+        self.log_thread.stop()
+        await self.loop.run_in_executor(self._executor, self._close_storage)
+        self._executor.shutdown()
+        self._lock.release()
+
+    def _close_storage(self) -> None:
+        self.engine.flush()
+        self.engine.close()
+        self.log.close()
