@@ -1,9 +1,16 @@
 """What a node can say about itself and its view of the cluster, as values for INFO, CLUSTER,
 the admin API and the CLI."""
 
+from typing import Protocol
+
 import msgspec
 
-__all__ = ["NodeStatus", "PeerStatus", "ShardStatus"]
+from quoit.base.seams import Clock
+from quoit.node.config import NodeConfig
+from quoit.node.replica import Replica
+from quoit.placement.shard_map import ShardMap, ShardRange
+
+__all__ = ["NodeStatus", "PeerStatus", "ShardStatus", "node_status"]
 
 
 class PeerStatus(msgspec.Struct):
@@ -56,3 +63,69 @@ class NodeStatus(msgspec.Struct):
     peers: list[PeerStatus]
     shards: list[ShardStatus]
     counters: dict[str, int]
+
+
+class _Source(Protocol):
+    """What the status is made from."""
+
+    config: NodeConfig
+    clock: Clock
+    started_us: int
+    counters: dict[str, int]
+    connected: dict[int, int]
+    heard_us: dict[int, int]
+    map: ShardMap
+    replicas: dict[int, Replica]
+
+    def leader_of(self, shard: int) -> int:
+        """The shard's leader as this node knows it; 0 if it does not."""
+        ...
+
+
+def node_status(node: _Source) -> NodeStatus:
+    """The node's present status."""
+    config = node.config
+    now = node.clock.now_us()
+    peers = []
+    for peer in config.nodes:
+        own = peer.id == config.node_id
+        heard = node.heard_us.get(peer.id)
+        ago = 0 if own else -1 if heard is None else (now - heard) // 1000
+        peers.append(
+            PeerStatus(
+                peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port,
+                own or peer.id in node.connected, ago,
+            )
+        )  # fmt: skip
+    own_name = next(peer.name for peer in config.nodes if peer.id == config.node_id)
+    return NodeStatus(
+        config.cluster_id,
+        config.node_id,
+        own_name,
+        config.version,
+        "raft",
+        (now - node.started_us) // 1000,
+        peers,
+        [_shard_status(node, shard) for shard in node.map.shards],
+        dict(node.counters),
+    )
+
+
+def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
+    replica = node.replicas.get(shard.id)
+    leader = node.leader_of(shard.id)
+    head = (shard.id, shard.slot_low, shard.slot_high, list(shard.replicas), leader)
+    if replica is None:
+        return ShardStatus(*head, "none", 0, 0, 0, 0, 0, {}, 0)
+    raft = replica.raft
+    return ShardStatus(
+        *head,
+        "damaged" if raft.damaged else raft.role,
+        raft.term,
+        raft.commit_index,
+        replica.state.applied_index,
+        raft.last_index,
+        raft.first_index,
+        {db: count for db, count in replica.state.counts.items() if count},
+        replica.pending(),
+    )

@@ -1,0 +1,88 @@
+"""Building a node's replicas from its configuration and what the disk remembered."""
+
+from typing import TYPE_CHECKING
+
+from quoit.placement.ring import NodeInfo
+from quoit.placement.shard_map import ShardMap, ShardRange
+from quoit.node.config import NodeConfig
+from quoit.node.replica import Replica
+from quoit.node.router import Router
+from quoit.node.state import decode_state, state_key
+from quoit.quorum.agreement import HardState, SnapshotMeta
+from quoit.raft.config import RaftConfig
+from quoit.raft.raft import Raft
+from quoit.storage.api import Recovery, ShardRecovery, ShardUpdate
+
+if TYPE_CHECKING:
+    from quoit.node.node import Node
+
+__all__ = ["build_map", "build_replicas", "pinned_databases"]
+
+
+def build_map(config: NodeConfig) -> ShardMap:
+    """The placement that every node computes alike from the cluster's configuration."""
+    count = config.shards or max(4, len(config.nodes))
+    nodes = [NodeInfo(node.id, node.name) for node in config.nodes]
+    return ShardMap.create(count, nodes, min(config.replication_factor, len(nodes)))
+
+
+def pinned_databases(router: Router) -> dict[int, list[int]]:
+    """Shard -> databases 1..15 that are pinned to it."""
+    pinned: dict[int, list[int]] = {}
+    for db in range(1, 16):
+        pinned.setdefault(router.home[db], []).append(db)
+    return pinned
+
+
+def build_replicas(node: "Node", recovery: Recovery) -> dict[int, Replica]:
+    """This node's replicas, by shard. Where the engine is ahead of the log (the log's last write
+    was not durable when the node died, but a quorum's was) the log starts over behind it."""
+    replicas: dict[int, Replica] = {}
+    for shard in node.map.shards:
+        if node.config.node_id in shard.replicas:
+            replicas[shard.id] = _build(node, shard, recovery)
+    return replicas
+
+
+def _build(node: "Node", shard: ShardRange, recovery: Recovery) -> Replica:
+    config = node.config
+    known = recovery.shards.get(shard.id)
+    fresh = known is None and not recovery.damaged
+    found = known or ShardRecovery.empty(shard.id)
+    state = decode_state(node.engine.get(state_key(shard.id)))
+    entries = found.entries
+    first, first_term = found.compacted
+    applied, applied_term = state.applied_index, state.applied_term
+    last = entries[-1].index if entries else first
+    if applied > first:
+        matches = first < applied <= last and entries[applied - first - 1].term == applied_term
+        if not matches:
+            entries, first, first_term = [], applied, applied_term
+            meta = SnapshotMeta(applied, applied_term, tuple(shard.replicas))
+            node.updates.append(ShardUpdate(shard.id, None, [], meta, None))
+    damaged = found.damaged or recovery.damaged or applied < first
+    raft = Raft(
+        RaftConfig(
+            node_id=config.node_id,
+            voters=tuple(shard.replicas),
+            election_timeout_us=config.election_timeout_us,
+            heartbeat_us=config.heartbeat_us,
+            lease_enabled=config.lease_enabled,
+            drift_ppm=config.drift_ppm,
+        ),
+        hard_state=found.hard_state or HardState(),
+        entries=entries,
+        first=(first, first_term),
+        applied=applied,
+        rng=node.rng,
+        reader=node.log.reader(shard.id),
+        trace=node.trace,
+        now_us=node.started_us,
+        fresh=fresh,
+        damaged=damaged,
+        must_reach=max(found.must_reach, first),
+        must_term=found.must_term,
+    )
+    if fresh and shard.replicas[0] == config.node_id:
+        raft.campaign_soon(node.started_us)
+    return Replica(node, shard, raft, node.engine, node.trace)
