@@ -1,1 +1,5 @@
-"""One file per family of commands."""
+"""The commands that act on data. Importing this package fills the table."""
+
+from quoit.data.commands import strings
+
+__all__ = ["strings"]
