@@ -12,14 +12,13 @@ from binascii import crc_hqx
 from typing import Any
 
 import hiredis
-from seats import KEY_BYTES, VALUE_BYTES, Seat, key_name, stamp
+from seats import KEY_BYTES, VALUE_BYTES, Seat, SeatProtocol, key_name, stamp
 
 __all__ = ["MappedClient", "RespClient", "SlotMap", "ask", "encode", "fetch", "slot_of"]
 
 OK = b"+OK\r\n"
 VALUE_HEAD = b"$%d\r\n" % VALUE_BYTES
 VALUE_REPLY_BYTES = len(VALUE_HEAD) + VALUE_BYTES + 2
-RETRY_SECONDS = 0.005
 SET_HEAD = b"*3\r\n$3\r\nSET\r\n$%d\r\n" % KEY_BYTES
 GET_HEAD = b"*2\r\n$3\r\nGET\r\n$%d\r\n" % KEY_BYTES
 WAIT_ONE = b"*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n"
@@ -73,20 +72,19 @@ class Commands:
         self.slots = [slot_of(name) for name in names]
 
 
-class RespClient(asyncio.Protocol):
+class RespClient(SeatProtocol):
     """A seat on one connection. `wait_one` adds `WAIT 1` after each batch of SETs: it covers every
     write of the connection before it, so this is what a client that pipelines would do."""
 
     def __init__(self, seat: Seat, commands: Commands, db: int = 0, wait_one: bool = False) -> None:
-        self.seat = seat
+        super().__init__(seat)
         self.parts = commands.parts
         self.wait_one = wait_one and seat.writes
         self.greeting = encode("SELECT", db) if db else b""
         self.reader = hiredis.Reader()
         self.expected = 0
         self.greeted = not db
-        self.tail = 0
-        self.error = ""
+        self.partial = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -94,9 +92,6 @@ class RespClient(asyncio.Protocol):
             transport.write(self.greeting)
         else:
             self.send()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.seat.lost("" if self.seat.closed else f"connection lost: {exc}")
 
     def send(self) -> None:
         seat = self.seat
@@ -117,22 +112,15 @@ class RespClient(asyncio.Protocol):
         self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
-        if self.greeted and not self.tail and self.count_plain(data):
-            pass
-        else:
+        if self.partial or not self.greeted or not self.count_plain(data):
             self.read_replies(data)
         if self.expected:
             return
         if not self.greeted:
             self.greeted = True
             self.send()
-        elif self.error:
-            self.seat.lost(self.error)
-            self.error = ""
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.send)
-        elif self.seat.waiting:
-            self.seat.done()
-            self.send()
+        else:
+            self.finish()
 
     def count_plain(self, data: bytes) -> bool:
         """Count replies that are all as they should be and whole; False: parse them instead."""
@@ -154,9 +142,7 @@ class RespClient(asyncio.Protocol):
     def read_replies(self, data: bytes) -> None:
         reader = self.reader
         reader.feed(data)
-        self.tail += len(data)
         while (reply := reader.gets()) is not False:
-            self.tail = 0 if not reader.has_data() else self.tail
             if not self.greeted:
                 if reply != b"OK":
                     self.error = repr(reply)
@@ -168,9 +154,7 @@ class RespClient(asyncio.Protocol):
                 self.error = "no such key"
             elif self.wait_one and reply == 0:
                 self.error = "WAIT 1 timed out"
-
-    def stalled(self) -> bool:
-        return bool(self.seat.waiting)
+        self.partial = reader.has_data()
 
 
 class SlotMap:
@@ -250,7 +234,7 @@ class Lane(RespClient):
         self.owner.lane_lost(f"connection lost: {exc}")
 
     def data_received(self, data: bytes) -> None:
-        if self.tail or not self.count_plain(data):
+        if self.partial or not self.count_plain(data):
             self.read_replies(data)
         if not self.expected:
             self.owner.lane_done()
@@ -272,7 +256,8 @@ class Lane(RespClient):
 
 
 class MappedClient:
-    """A seat whose commands go straight to their leaders' nodes."""
+    """A seat whose commands go straight to their leaders' nodes. Has what load.py uses of a
+    SeatProtocol: open, drop, gone."""
 
     def __init__(self, seat: Seat, commands: Commands, slots: SlotMap) -> None:
         self.seat = seat
@@ -281,13 +266,19 @@ class MappedClient:
         self.lanes: list[Lane] = []
         self.unready = len(slots.nodes)
         self.busy = 0
+        self.detached = False
+        self.gone = asyncio.Event()
 
-    async def connect(self) -> None:
+    async def open(self, address: tuple[str, int]) -> None:
+        """Connect to every node (`address` is not used). Raises OSError."""
+        del address
         loop = asyncio.get_running_loop()
         self.lanes = [Lane(self, self.seat, self.commands) for _ in self.slots.nodes]
-        pairs = zip(self.lanes, self.slots.nodes, strict=True)
-        for lane, (host, port) in pairs:
+        for lane, (host, port) in zip(self.lanes, self.slots.nodes, strict=True):
             await loop.create_connection(lambda lane=lane: lane, host, port)  # type: ignore[misc]
+
+    def drop(self) -> None:
+        self.lane_lost("")
 
     def lane_ready(self) -> None:
         self.unready -= 1
@@ -295,9 +286,19 @@ class MappedClient:
             self.send()
 
     def lane_lost(self, error: str) -> None:
+        """One lane is gone: give all of them up, the seat opens anew."""
+        if self.detached:
+            return
+        self.detached = True
         self.seat.lost("" if self.seat.closed else error)
+        for lane in self.lanes:
+            if lane.transport is not None:
+                lane.transport.abort()
+        self.gone.set()
 
     def send(self) -> None:
+        if self.detached:
+            return
         seat = self.seat
         picked = seat.next_batch()
         if not picked:
@@ -326,7 +327,7 @@ class MappedClient:
             for lane in self.lanes:
                 lane.error = ""
             self.seat.lost(errors[0])
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.send)
+            asyncio.get_running_loop().call_later(SeatProtocol.RETRY_SECONDS, self.send)
         elif self.seat.waiting:
             self.seat.done()
             self.send()

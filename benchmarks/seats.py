@@ -10,12 +10,13 @@ digits), and filler. So a reply shows whether it belongs to the key that was ask
 read-back shows which of the writes survived.
 """
 
+import asyncio
 import random
 from array import array
 from time import perf_counter_ns
 from typing import Any
 
-__all__ = ["KEY_BYTES", "VALUE_BYTES", "Recorder", "Seat", "key_name", "read_value", "stamp"]
+__all__ = ["KEY_BYTES", "VALUE_BYTES", "Recorder", "Seat", "SeatProtocol", "key_name", "read_value", "stamp"]
 
 KEY_BYTES = 16
 VALUE_BYTES = 128
@@ -150,7 +151,7 @@ class Seat:
         if len(picked) < self.depth and not self.sequential:
             position = 0
             picked = self.picks[: self.depth]
-        self.position = position + self.depth
+        self.position = position + len(picked)
         self.waiting = picked
         self.batch += 1
         self.sent_ns = now
@@ -170,6 +171,8 @@ class Seat:
                 self.open.update(dict.fromkeys(self.waiting, self.batch))
             if error:
                 self.recorder.failed(error)
+            if self.sequential:  # each key once: so again
+                self.position -= len(self.waiting)
             self.waiting = []
 
     def verdict(self, number: int, value: bytes | None) -> str:
@@ -186,3 +189,62 @@ class Seat:
         if batch == acked or acked < batch <= self.open.get(number, 0):
             return ""
         return f"{key_name(number).decode()}: batch {batch} found, {acked} was acknowledged"
+
+
+class SeatProtocol(asyncio.Protocol):
+    """A seat on one connection. A subclass gives `send` (write the seat's next batch) and
+    `data_received`, which ends with `self.finish()` once the batch is answered.
+
+    error     what an answer of the current batch complained about
+    detached  the seat has left this connection: nothing that still comes may touch it
+    """
+
+    RETRY_SECONDS = 0.005
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.error = ""
+        self.detached = False
+        self.gone = asyncio.Event()
+        self.transport: Any = None
+
+    async def open(self, address: tuple[str, int]) -> None:
+        """Connect and begin. Raises OSError."""
+        await asyncio.get_running_loop().create_connection(lambda: self, *address)
+
+    def drop(self) -> None:
+        """Leave the connection; the outcome of what is in flight stays unknown."""
+        self.detached = True
+        if self.transport is not None:
+            self.transport.abort()
+        self.seat.lost("")
+        self.gone.set()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.detached:
+            self.detached = True
+            self.seat.lost("" if self.seat.closed else f"connection lost: {exc}")
+            self.gone.set()
+
+    def send(self) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """The batch is answered: account for it and go on."""
+        if self.detached:
+            return
+        if self.error:
+            self.seat.lost(self.error)
+            self.error = ""
+            asyncio.get_running_loop().call_later(self.RETRY_SECONDS, self.resume)
+        elif self.seat.waiting:
+            self.seat.done()
+            self.send()
+
+    def resume(self) -> None:
+        if not self.detached:
+            self.send()
