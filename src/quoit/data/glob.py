@@ -6,9 +6,9 @@ Odd patterns mean what they mean to Redis: an unclosed class ends with the patte
 nothing, a backslash at the very end is itself, `[z-a]` is `[a-z]`.
 
 The pattern is cut at its stars into segments. The first and last segment are compared in place;
-each other segment is searched for from the left, and the leftmost find is always good enough, so nothing
-is ever tried twice. Literal segments are found by `bytes.find` (linear), others by the Shift-And
-method (Baeza-Yates and Gonnet, 1992) with one integer as the bit vector.
+each other segment is searched for from the left, and the leftmost find is always good enough, so
+nothing is ever tried twice. Literal segments are found by `bytes.find` (linear), others by the
+Shift-And method (Baeza-Yates and Gonnet, 1992) with one integer as the bit vector.
 """
 
 from quoit.base import limits

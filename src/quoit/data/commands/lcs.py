@@ -2,8 +2,8 @@
 
 The table of lengths is kept as one bit vector per byte of the second string (Hyyro, "Bit-Parallel
 LCS-length Computation Revisited", 2004): bit i of a row is 0 where the length grows between the
-prefixes of i and i + 1 bytes of the first string. That is far smaller than the table of numbers that
-Redis fills, and each row is a handful of operations on Python integers.
+prefixes of i and i + 1 bytes of the first string. That is far smaller than the table of numbers
+that Redis fills, and each row is a handful of operations on Python integers.
 """
 
 from quoit.data.commands.parse import integer_or_none
