@@ -50,7 +50,9 @@ class Runner:
         self.context = Context()
         self.trace = trace
 
-    def read(self, spec: Spec, args: Any, db: int, proto: int, now_ms: int) -> bytes | None:
+    def read(
+        self, spec: Spec, args: Any, db: int, proto: int, now_ms: int, counts: dict[int, int]
+    ) -> bytes | None:
         """The reply of a command that writes nothing; None: it met an expired key and must be run
         in a batch, so that the deletion is agreed on before anybody sees it."""
         view = self.view
@@ -58,7 +60,7 @@ class Runner:
         context.now_ms = now_ms
         context.db = db
         context.proto = proto
-        view.begin_read(now_ms)
+        view.begin_read(now_ms, counts)
         reply = self._run(spec, args)
         return None if view.saw_expired else reply
 

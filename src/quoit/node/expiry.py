@@ -66,7 +66,9 @@ class Expiry(Origin):
         high = _INDEX_LOW + (wall_ms + 1).to_bytes(8, "big")
         stale: dict[bytes, bytes | None] = {}
         seen = 0
-        entries = list(islice(network.engine.scan(self.cursor or _INDEX_LOW, high), _ENTRIES_PER_SCAN))
+        entries = list(
+            islice(network.engine.scan(self.cursor or _INDEX_LOW, high), _ENTRIES_PER_SCAN)
+        )
         for index_key, _ in entries:
             seen += 1
             expire_ms, physical = split_index_key(index_key)

@@ -506,9 +506,7 @@ class Node:
             outgoing(peer).raft.append((shard, message))
         if ready.hard_state is not None or ready.entries or ready.snapshot is not None:
             entries = ready.entries
-            self.updates.append(
-                ShardUpdate(shard, ready.hard_state, entries, ready.snapshot, None)
-            )
+            self.updates.append(ShardUpdate(shard, ready.hard_state, entries, ready.snapshot, None))
             if entries:
                 last = entries[-1]
                 self.marks.append((replica, last.index, last.term))
@@ -574,4 +572,3 @@ class Node:
         """Assert every invariant; the simulator calls this after each step."""
         for replica in self.replicas.values():
             replica.raft.check()
-

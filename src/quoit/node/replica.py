@@ -12,12 +12,12 @@ from quoit.base import limits
 from quoit.base.check import invariant
 from quoit.base.seams import Trace
 from quoit.data.effects import Effects, decode_effects, encode_effects
-from quoit.placement.shard_map import ShardRange
 from quoit.data.table import Spec
 from quoit.data.view import View
 from quoit.node.batch import Runner
 from quoit.node.session import Item
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
+from quoit.placement.shard_map import ShardRange
 from quoit.quorum.agreement import EFFECTS, Entry, Ready
 from quoit.raft.raft import Raft
 from quoit.storage.api import Engine, Group
@@ -102,10 +102,13 @@ class Replica:
 
     # Reads
 
-    def read_now(self, spec: Spec, args: list[bytes], db: int, proto: int, wall_ms: int) -> bytes | None:
+    def read_now(
+        self, spec: Spec, args: list[bytes], db: int, proto: int, wall_ms: int
+    ) -> bytes | None:
         """Run a read whose proof exists. None: it has to join a batch."""
-        stamp = self.state.stamp_ms
-        return self.runner.read(spec, args, db, proto, wall_ms if wall_ms > stamp else stamp)
+        state = self.state
+        now_ms = wall_ms if wall_ms > state.stamp_ms else state.stamp_ms
+        return self.runner.read(spec, args, db, proto, now_ms, state.counts)
 
     def _finish_reads(self, items: list[Item], wall_ms: int) -> None:
         for item in items:

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from quoit.placement.ring import NodeInfo
-from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.node.config import NodeConfig
 from quoit.node.replica import Replica
 from quoit.node.router import Router
 from quoit.node.state import decode_state, state_key
+from quoit.placement.ring import NodeInfo
+from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.quorum.agreement import HardState, SnapshotMeta
 from quoit.raft.config import RaftConfig
 from quoit.raft.raft import Raft

@@ -135,9 +135,7 @@ class Snapshots:
             return
         last = sending.number > 0 and not ack.ok
         replica = self.network.replicas[ack.shard]
-        if not ack.ok or last:
-            self._end(replica, sending, ok=False, now_us=now_us)
-        elif replica.raft.term != sending.term or not replica.raft.is_leader:
+        if not ack.ok or last or replica.raft.term != sending.term or not replica.raft.is_leader:
             self._end(replica, sending, ok=False, now_us=now_us)
         else:
             sending.stalls_us = now_us + _STALL_US

@@ -92,9 +92,7 @@ class Driver:
     def _config(self) -> NodeConfig:
         options = self.options
         nodes = tuple(
-            PeerInfo(
-                peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port
-            )
+            PeerInfo(peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port)
             for peer in options.peers
         )
         return NodeConfig(
@@ -110,9 +108,7 @@ class Driver:
             version=__version__,
         )
 
-    async def serve_clients(
-        self, factory: Callable[["Driver"], Any], host: str, port: int
-    ) -> None:
+    async def serve_clients(self, factory: Callable[["Driver"], Any], host: str, port: int) -> None:
         """Listen for clients; `factory` makes a connection object for each."""
         server = await self.loop.create_server(lambda: factory(self), host, port, backlog=4096)
         self.client_servers.append(server)

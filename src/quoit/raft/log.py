@@ -1,0 +1,138 @@
+"""A replica's log: terms of all entries since compaction, and the newest entries themselves.
+
+Older entries were written to the node's log and are read back from there when a slow follower needs
+them, so memory stays bounded by `cache_bytes_max`.
+"""
+
+from quoit.base.check import invariant
+from quoit.base.ids import Index, Term
+from quoit.quorum.agreement import Entry, EntryReader
+
+__all__ = ["RaftLog"]
+
+
+class RaftLog:
+    """Invariant: compacted_index <= first cached index - 1 <= last_index, and terms never fall.
+
+    compacted_index, compacted_term  the last entry that was forgotten
+    terms        terms[i] is the term of entry compacted_index + 1 + i
+    cache        the newest entries; the first one's index is cache_first
+    cache_bytes  sum of the cached entries' data
+    """
+
+    __slots__ = (
+        "cache", "cache_bytes", "cache_bytes_max", "cache_first", "compacted_index",
+        "compacted_term", "reader", "terms",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        compacted: tuple[Index, Term],
+        reader: EntryReader,
+        cache_bytes_max: int,
+    ) -> None:
+        self.compacted_index, self.compacted_term = compacted
+        self.terms: list[Term] = [entry.term for entry in entries]
+        self.cache: list[Entry] = list(entries)
+        self.cache_first = self.compacted_index + 1
+        self.cache_bytes = sum(len(entry.data) for entry in entries)
+        self.cache_bytes_max = cache_bytes_max
+        self.reader = reader
+
+    @property
+    def last_index(self) -> Index:
+        """Index of the newest entry."""
+        return self.compacted_index + len(self.terms)
+
+    @property
+    def last_term(self) -> Term:
+        """Term of the newest entry."""
+        return self.terms[-1] if self.terms else self.compacted_term
+
+    def term(self, index: Index) -> Term | None:
+        """Term of the entry at `index`; None if it was compacted or does not exist yet."""
+        offset = index - self.compacted_index - 1
+        if offset == -1:
+            return self.compacted_term
+        if 0 <= offset < len(self.terms):
+            return self.terms[offset]
+        return None
+
+    def append(self, entry: Entry) -> None:
+        """Add the next entry."""
+        self.terms.append(entry.term)
+        self.cache.append(entry)
+        self.cache_bytes += len(entry.data)
+
+    def truncate(self, index: Index) -> None:
+        """Remove the entries from `index` on."""
+        invariant(index > self.compacted_index, "truncation below the compacted log", index=index)
+        del self.terms[index - self.compacted_index - 1 :]
+        keep = max(0, index - self.cache_first)
+        self.cache_bytes -= sum(len(entry.data) for entry in self.cache[keep:])
+        del self.cache[keep:]
+        if not self.cache:
+            self.cache_first = min(self.cache_first, index)
+
+    def slice(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
+        """Entries low..high-1, at least one if there are any, then up to `bytes_max` bytes."""
+        if low >= high:
+            return []
+        if low < self.cache_first:
+            return self.reader.entries(low, min(high, self.cache_first), bytes_max)
+        found = self.cache[low - self.cache_first : high - self.cache_first]
+        total = 0
+        for count, entry in enumerate(found):
+            total += len(entry.data)
+            if total > bytes_max and count:
+                return found[:count]
+        return found
+
+    def evict(self, upto: Index) -> None:
+        """Let the cache forget entries up to `upto` (durable and applied) while it is too large."""
+        if self.cache_bytes <= self.cache_bytes_max:
+            return
+        count = 0
+        target = self.cache_bytes_max // 2
+        for entry in self.cache:
+            if entry.index > upto or self.cache_bytes <= target:
+                break
+            self.cache_bytes -= len(entry.data)
+            count += 1
+        del self.cache[:count]
+        self.cache_first += count
+
+    def compact(self, index: Index, term: Term) -> None:
+        """Forget the entries up to `index`."""
+        drop = index - self.compacted_index
+        invariant(0 <= drop <= len(self.terms), "compaction beyond the log", index=index)
+        del self.terms[:drop]
+        self.compacted_index, self.compacted_term = index, term
+        cached = max(0, index + 1 - self.cache_first)
+        if cached:
+            self.cache_bytes -= sum(len(entry.data) for entry in self.cache[:cached])
+            del self.cache[:cached]
+            self.cache_first += cached
+            self.cache_first = (
+                max(self.cache_first, index + 1) if not self.cache else self.cache_first
+            )
+
+    def reset(self, index: Index, term: Term) -> None:
+        """Forget everything; the next entry follows (index, term)."""
+        self.terms = []
+        self.cache = []
+        self.cache_bytes = 0
+        self.cache_first = index + 1
+        self.compacted_index, self.compacted_term = index, term
+
+    def find_conflict_hint(self, index: Index, term: Term) -> tuple[Index, Term]:
+        """The greatest (index', term') with index' <= index and term' <= term: at best a match with a
+        leader whose entry at `index` has `term` (the hint that saves a step per entry)."""
+        probe = min(index, self.last_index)
+        while probe > self.compacted_index:
+            found = self.terms[probe - self.compacted_index - 1]
+            if found <= term:
+                return probe, found
+            probe -= 1
+        return self.compacted_index, self.compacted_term
