@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
+import uvloop
+
 import load_etcd
 import load_nats
 import load_resp
-import uvloop
 from seats import Recorder, Seat, SeatProtocol, key_name
 from usage import usage
 
@@ -204,7 +205,7 @@ def address_of(text: str) -> Address:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     if len(sys.argv) == 3 and sys.argv[1] == "--job":
         raw = json.loads(sys.argv[2])
         raw["targets"] = [tuple(address) for address in raw["targets"]]

@@ -26,7 +26,9 @@ KV = b"/etcdserverpb.KV/"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    return (
+        len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    )
 
 
 def literal(name: bytes, value: bytes) -> bytes:
@@ -35,7 +37,7 @@ def literal(name: bytes, value: bytes) -> bytes:
 
 
 def first_headers(method: bytes) -> bytes:
-    """`:method: POST` and `:scheme: http` are static entries 3 and 6; the rest is put in the table."""
+    """`:method: POST` and `:scheme: http` are static entries 3 and 6; the rest enters the table."""
     return (
         b"\x83\x86"
         + literal(b":path", method)
@@ -233,7 +235,7 @@ def leader_and_member(address: tuple[str, int]) -> tuple[int, int]:
     """(leader's id, id of the member at `address`); leader 0: unknown. StatusResponse{header=1
     {member_id=2}, leader=4}."""
     reply = dict(fields(call(address, b"/etcdserverpb.Maintenance/Status", [b""])[0]))
-    header = dict(fields(bytes(reply[1])))  # type: ignore[arg-type]
+    header = dict(fields(bytes(reply[1])))
     return int(reply.get(4, 0)), int(header.get(2, 0))
 
 
@@ -242,7 +244,7 @@ def fetch(address: tuple[str, int], keys: list[bytes]) -> list[bytes | None]:
     bodies = [b"\x0a" + bytes((len(key),)) + key for key in keys]
     values: list[bytes | None] = []
     for answer in call(address, KV + b"Range", bodies):
-        rows = [bytes(raw) for number, raw in fields(answer) if number == 2]  # type: ignore[arg-type]
+        rows = [bytes(raw) for number, raw in fields(answer) if number == 2]
         found = dict(fields(rows[0])).get(5) if rows else None
         values.append(found if isinstance(found, bytes) else None)
     return values

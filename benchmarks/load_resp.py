@@ -12,6 +12,7 @@ from binascii import crc_hqx
 from typing import Any
 
 import hiredis
+
 from seats import KEY_BYTES, VALUE_BYTES, Seat, SeatProtocol, key_name, stamp
 
 __all__ = ["MappedClient", "RespClient", "SlotMap", "ask", "encode", "fetch", "slot_of"]

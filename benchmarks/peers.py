@@ -49,10 +49,9 @@ def free_ports(count: int) -> list[int]:
     port = 20000 + os.getpid() % 8000
     while len(found) < count:
         port += 1
-        with socket.socket() as probe:
-            with contextlib.suppress(OSError):
-                probe.bind((HOST, port))
-                found.append(port)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            found.append(port)
     return found
 
 
@@ -274,7 +273,8 @@ class Nats(Peer):
             config.write_text(
                 f"server_name: n{n}\nlisten: {HOST}:{ports[2 * n]}\n"
                 f'jetstream {{ store_dir: "{self.directory / f"n{n}"}", sync_interval: always }}\n'
-                f"cluster {{ name: bench, listen: {HOST}:{ports[2 * n + 1]}, routes: [{routes}] }}\n"
+                f"cluster {{ name: bench, listen: {HOST}:{ports[2 * n + 1]}, "
+                f"routes: [{routes}] }}\n"
             )
             command = [str(program), "--config", str(config)]
             self.launch(f"n{n}", command, (HOST, ports[2 * n]))
@@ -336,7 +336,7 @@ class RedisWait(Peer):
     def complete(self) -> bool:
         wait = load_resp.encode("WAIT", self.count - 1, 100)
         set_one = load_resp.encode("SET", "warm", "1")
-        return load_resp.ask(self.nodes[0].address, set_one, wait)[1] == self.count - 1
+        return bool(load_resp.ask(self.nodes[0].address, set_one, wait)[1] == self.count - 1)
 
 
 class RedisSingle(RedisWait):

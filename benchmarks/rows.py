@@ -70,7 +70,12 @@ ROWS = [
 
 
 def command_for(job: Job) -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("load.py")), "--job", json.dumps(asdict(job))]
+    return [
+        sys.executable,
+        str(Path(__file__).with_name("load.py")),
+        "--job",
+        json.dumps(asdict(job)),
+    ]
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from array import array
 from time import perf_counter_ns
 from typing import Any
 
-__all__ = ["KEY_BYTES", "VALUE_BYTES", "Recorder", "Seat", "SeatProtocol", "key_name", "read_value", "stamp"]
+__all__ = [
+    "KEY_BYTES",
+    "VALUE_BYTES",
+    "Recorder",
+    "Seat",
+    "SeatProtocol",
+    "key_name",
+    "read_value",
+    "stamp",
+]
 
 KEY_BYTES = 16
 VALUE_BYTES = 128
@@ -176,7 +185,7 @@ class Seat:
             self.waiting = []
 
     def verdict(self, number: int, value: bytes | None) -> str:
-        """"" when `value` is what this seat's writes left behind, else what is wrong with it."""
+        """ "" when `value` is what this seat's writes left behind, else what is wrong with it."""
         acked = self.acked[number]
         if value is None:
             return f"{key_name(number).decode()}: acknowledged, but gone"
