@@ -123,11 +123,19 @@ def draw_panel(title: str, bars: list[Bar], x: float, y: float, width: float, th
     return "\n".join(parts)
 
 
+def beyond(results: dict[str, Any], row: str, without: tuple[str, ...]) -> str:
+    """The figures of the ways that a panel leaves out, for its title."""
+    names = {way: label for way, label, *_ in BARS}
+    rates = {way: results["rows"].get(way, {}).get(row, {}).get("rate") for way in without}
+    told = [f"{names[way]}: {thousands(rate)}" for way, rate in rates.items() if rate]
+    return f" ({', '.join(told)})" if told else ""
+
+
 def caption(results: dict[str, Any]) -> list[str]:
     machine, settings = results["machine"], results["settings"]
     return [
         f"Three nodes on one machine ({machine['cores']} cores, {machine['processor']}), loopback, "
-        "real disk, every write synced on a majority (single Redis: not).",
+        "real disk, every write synced on a majority (Redis: not quite).",
         f"{settings['value_bytes']}-byte values, 100k random keys, closed loop, median of "
         f"{settings['rounds']}; load generator on the same cores. "
         f"{results['date'][:10]}, commit {results['commit']}.",
@@ -139,9 +147,9 @@ def draw(results: dict[str, Any], theme: Theme) -> str:
     panels: list[tuple[str, list[Bar]]] = []
     for row, title, without in PANELS:
         if bars := panel_bars(results, theme, row, without):
-            panels.append((title, bars))
+            panels.append((title + beyond(results, row, without), bars))
     if bars := failover_bars(results, theme):
-        panels.append(("Leader killed: longest pause of writes (shorter is better)", bars))
+        panels.append(("Leader killed: writes pause for (less is better)", bars))
     width = (WIDTH - 2 * MARGIN - PANEL_GAP) / 2
     parts: list[str] = []
     y = MARGIN + 34.0
