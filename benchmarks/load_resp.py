@@ -229,7 +229,6 @@ class Lane(RespClient):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self.owner.lane_ready()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.owner.lane_lost(f"connection lost: {exc}")
@@ -265,26 +264,31 @@ class MappedClient:
         self.commands = commands
         self.slots = slots
         self.lanes: list[Lane] = []
-        self.unready = len(slots.nodes)
         self.busy = 0
         self.detached = False
         self.gone = asyncio.Event()
 
     async def open(self, address: tuple[str, int]) -> None:
-        """Connect to every node (`address` is not used). Raises OSError."""
-        del address
+        """Connect to every node and begin. A dead node's keys go to one that lives, which forwards
+        them; `address` is used only to say that none does. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self.lanes = [Lane(self, self.seat, self.commands) for _ in self.slots.nodes]
-        for lane, (host, port) in zip(self.lanes, self.slots.nodes, strict=True):
-            await loop.create_connection(lambda lane=lane: lane, host, port)  # type: ignore[misc]
+        lanes: list[Lane | None] = []
+        for host, port in self.slots.nodes:
+            lane = Lane(self, self.seat, self.commands)
+            try:
+                await loop.create_connection(lambda lane=lane: lane, host, port)  # type: ignore[misc]
+            except OSError:
+                lanes.append(None)
+            else:
+                lanes.append(lane)
+        alive = [lane for lane in lanes if lane is not None]
+        if not alive:
+            raise ConnectionError(f"neither {address} nor any other node accepts a connection")
+        self.lanes = [lane or alive[0] for lane in lanes]
+        self.send()
 
     def drop(self) -> None:
         self.lane_lost("")
-
-    def lane_ready(self) -> None:
-        self.unready -= 1
-        if not self.unready:
-            self.send()
 
     def lane_lost(self, error: str) -> None:
         """One lane is gone: give all of them up, the seat opens anew."""
