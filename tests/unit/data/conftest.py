@@ -34,9 +34,7 @@ class Shard:
         spec = COMMANDS[args[0].upper()]
         assert spec.handler is not None
         if len(args) != spec.arity and not (spec.arity < 0 and len(args) >= -spec.arity):
-            return resp.error(
-                f"ERR wrong number of arguments for '{spec.name.lower()}' command"
-            )
+            return resp.error(f"ERR wrong number of arguments for '{spec.name.lower()}' command")
         self.view.command_start()
         try:
             return spec.handler(self.view, args, Context(self.now_ms, self.proto, self.db))

@@ -129,7 +129,7 @@ PEXPIRETIME e1 | GETSET e1 5 | PEXPIRETIME e1 | SET e1 5 EXAT {FAR_S} | INCR e1 
 INCRBYFLOAT e1 1.5 | PEXPIRETIME e1 | SET e1 5 EXAT {FAR_S} | MSET e1 6 | PEXPIRETIME e1
 OBJECT ENCODING gone | OBJECT ENCODING e1 | OBJECT FOO e1 | OBJECT FREQ e1 | OBJECT FREQ gone
 OBJECT REFCOUNT gone | OBJECT ENCODING | OBJECT IDLETIME | OBJECT HELP x | SET o 12345 | OBJECT ENCODING o
-SET o 012 | OBJECT ENCODING o | SET o {'x' * 44} | OBJECT ENCODING o | SET o {'x' * 45} | OBJECT ENCODING o
+SET o 012 | OBJECT ENCODING o | SET o {"x" * 44} | OBJECT ENCODING o | SET o {"x" * 45} | OBJECT ENCODING o
 SET o {MAX} | OBJECT ENCODING o | SET o {MAX + 1} | OBJECT ENCODING o | OBJECT IDLETIME gone
 MEMORY USAGE gone | MEMORY USAGE o SAMPLES | MEMORY USAGE o FOO 1 | MEMORY FOO | MEMORY USAGE
 KEYS | KEYS zz* | KEYS r? | KEYS e[0-9] | KEYS e[^0-9] | KEYS \\o | KEYS i | KEYS [ | SCAN x | SCAN 0 COUNT 0
@@ -144,7 +144,10 @@ FLUSHDB SYNC | DBSIZE | RANDOMKEY | SET only 1 | RANDOMKEY | FLUSHALL async | DB
 
 def commands() -> list[list[bytes]]:
     return [
-        words(part) for line in SCRIPT.strip().splitlines() for part in line.split("|") if part.strip()
+        words(part)
+        for line in SCRIPT.strip().splitlines()
+        for part in line.split("|")
+        if part.strip()
     ]
 
 
@@ -199,7 +202,9 @@ def test_random_commands(shard, redis_port, seed):
     pools = {b"k": KEYS, b"v": VALUES, b"n": NUMBERS, b"t": FAR, b"s": [b"0", b"3", b"60", b"-1"]}
     for _ in range(700):
         template = rng.choice(templates)
-        compare(shard, redis, [rng.choice(pools[word]) if word in pools else word for word in template])
+        compare(
+            shard, redis, [rng.choice(pools[word]) if word in pools else word for word in template]
+        )
 
 
 def test_glob_as_in_redis(shard, redis_port):

@@ -13,11 +13,13 @@ A, B = physical_key(0, b"a"), physical_key(0, b"b")
 def test_golden_bytes():
     effects = Effects(7, 8, {0: -1}, [(b"a", b"b")], {b"k": None, b"l": b"v"}, True)
     data = encode_effects(effects)
-    assert data.hex() == "97010708" "8100ff" "9192c40161c40162" "82c4016bc0c4016cc40176" "c3"
+    assert data.hex() == "970107088100ff9192c40161c4016282c4016bc0c4016cc40176c3"
     assert decode_effects(data) == effects
 
 
-@pytest.mark.parametrize("data", [b"", b"\x97", b"\x91\x02", b"junk", b"\x97\x02\x07\x08\x80\x90\x80\xc2"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x97", b"\x91\x02", b"junk", b"\x97\x02\x07\x08\x80\x90\x80\xc2"]
+)
 def test_damage_is_corruption(data):
     with pytest.raises(Corruption):
         decode_effects(data)

@@ -7,7 +7,11 @@ def test_golden_bytes():
 
 
 def test_round_trip():
-    for type_, version, expire_ms, payload in ((0, 0, 0, b""), (5, 1 << 60, 9, b"\0x"), (127, 7, 0, b"y")):
+    for type_, version, expire_ms, payload in (
+        (0, 0, 0, b""),
+        (5, 1 << 60, 9, b"\0x"),
+        (127, 7, 0, b"y"),
+    ):
         raw = encode_record(type_, version, expire_ms, payload)
         assert decode_record(raw) == Record(type_, version, expire_ms, payload)
         assert (expiry_of(raw), version_of(raw)) == (expire_ms, version)

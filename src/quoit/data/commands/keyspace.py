@@ -1,5 +1,7 @@
 """Commands on a database as a whole: walking, counting, flushing."""
 
+from itertools import islice
+
 from quoit.base.limits import SLOTS
 from quoit.base.slots import DATABASES, home_slot
 from quoit.data.commands.parse import integer
@@ -16,6 +18,8 @@ __all__ = ["scan"]
 _SCAN_COUNT_DEFAULT = 10
 _SCAN_COUNT_MAX = 10_000
 """COUNT is a hint; one SCAN never looks at more keys than this, so that it stays short."""
+
+_RANDOM_CHOICES = 16
 
 
 @command(
@@ -123,14 +127,22 @@ def _next_shard(view: View, db: int, start: int) -> int:
     summary="Gives some key of the database, null if there is none.",
 )
 def randomkey(view: View, args: list[bytes], context: Context) -> bytes:
-    """RANDOMKEY: the first key at or after a place drawn at random, else the first of all."""
+    """RANDOMKEY: one of the next few keys from a place drawn at random, around the end.
+
+    Among a few and not simply the first, because keys do not lie evenly (CRC16 puts `k1` beside
+    `k2`): the first key after a wide gap would come up again and again.
+    """
     db = context.db
     low, high = (home_slot(db),) * 2 if db else (view.slot_low, view.slot_high)
-    place = (low << 32) + view.draw((high - low + 1) << 32)
-    for start in (place, low << 32):
-        for physical, _ in view.scan(db, start):
-            return resp.bulk(physical[HEAD_BYTES:])
-    return resp.null(context.proto)
+    start = low << 32
+    place = start + view.draw((high - low + 1) << 32)
+    near = list(islice(view.scan(db, place), _RANDOM_CHOICES))
+    if len(near) < _RANDOM_CHOICES:
+        before = (pair for pair in view.scan(db, start) if position_of(pair[0]) < place)
+        near += islice(before, _RANDOM_CHOICES - len(near))
+    if not near:
+        return resp.null(context.proto)
+    return resp.bulk(near[view.draw(len(near))][0][HEAD_BYTES:])
 
 
 @command(
