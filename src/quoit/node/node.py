@@ -31,11 +31,14 @@ from quoit.node.setup import build_map, build_replicas, pinned_databases
 from quoit.node.snapshots import Snapshots
 from quoit.node.status import NodeStatus, node_status
 from quoit.node.watching import WatchOrigin
-from quoit.quorum.agreement import Ready
+from quoit.quorum.agreement import HardState, Ready
 from quoit.storage.api import Engine, Group, Recovery, ShardUpdate
 from quoit.storage.log import Log, Write
 
 __all__ = ["Node", "TurnEffects"]
+
+Mark = tuple[Replica, int, int, HardState | None]
+"""(replica, last index, its term, hard state) of one shard in a log write."""
 
 BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try again later\r\n"
 UNKNOWN = (
@@ -122,10 +125,10 @@ class Node:
         self.expiry = Expiry(self)
         self.compaction = Compaction(config)
         self.updates: list[ShardUpdate] = []
-        self.marks: list[tuple[Replica, int, int]] = []
+        self.marks: list[Mark] = []
         self.after: list[tuple[int, int, object]] = []
         self.write: Write | None = None
-        self.write_marks: list[tuple[Replica, int, int]] = []
+        self.write_marks: list[Mark] = []
         self.write_after: list[tuple[int, int, object]] = []
         self.log_held = False
         self.wall_ms = clock.wall_ms()
@@ -377,13 +380,13 @@ class Node:
         for shard, _ in frame.leading:
             if shard not in replicas:
                 self.hints[shard] = peer
-        for message in frame.other:
-            if isinstance(message, TransactionForward):
-                self.forwarder.received_transaction(peer, message)
-            elif isinstance(message, SnapshotChunk):
-                self.snapshots.received(peer, message, now)
-            elif isinstance(message, SnapshotAck):
-                self.snapshots.acknowledged(peer, message, now)
+        for other in frame.other:
+            if isinstance(other, TransactionForward):
+                self.forwarder.received_transaction(peer, other)
+            elif isinstance(other, SnapshotChunk):
+                self.snapshots.received(peer, other, now)
+            elif isinstance(other, SnapshotAck):
+                self.snapshots.acknowledged(peer, other, now)
 
     def _hints(self, hints: list[tuple[int, int]], now_us: int) -> None:
         for shard, leader in hints:
@@ -400,8 +403,11 @@ class Node:
         marks, after = self.write_marks, self.write_after
         self.write = None
         self.write_marks, self.write_after = [], []
-        for replica, index, term in marks:
-            replica.raft.persisted(index, term)
+        for replica, index, term, hard_state in marks:
+            if hard_state is not None:
+                replica.raft.promised(hard_state)
+            if index:
+                replica.raft.persisted(index, term)
         for shard, peer, message in after:
             self.outgoing(peer).raft.append((shard, message))  # type: ignore[arg-type]
         self.log.release()
@@ -507,14 +513,11 @@ class Node:
         if ready.hard_state is not None or ready.entries or ready.snapshot is not None:
             entries = ready.entries
             self.updates.append(ShardUpdate(shard, ready.hard_state, entries, ready.snapshot, None))
+            index = term = 0
             if entries:
-                last = entries[-1]
-                self.marks.append((replica, last.index, last.term))
+                index, term = entries[-1].index, entries[-1].term
                 self.counters["log_entries"] += len(entries)
-            elif ready.snapshot is not None:
-                self.marks.append((replica, ready.snapshot.index, ready.snapshot.term))
-            else:
-                self.marks.append((replica, 0, 0))
+            self.marks.append((replica, index, term, ready.hard_state))
         after = ready.messages_after_persist
         if after:
             if self.updates:
@@ -524,6 +527,9 @@ class Node:
             else:
                 for peer, message in after:
                     outgoing(peer).raft.append((shard, message))
+        if replica.damaged and not replica.raft.damaged:
+            replica.damaged = False
+            self.updates.append(ShardUpdate(shard, None, [], None, None, True))
         replica.absorb(ready, groups, now, self.wall_ms)
         for peer in ready.snapshot_wanted:
             replica.snapshot_for.append(peer)

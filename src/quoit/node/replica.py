@@ -68,8 +68,8 @@ class Replica:
     """
 
     __slots__ = (
-        "engine", "host", "id", "inflight", "next_read_id", "orphans", "proven", "proving", "queue",
-        "raft", "range", "reads", "runner", "snapshot_for", "state", "state_key", "was_serving",
+        "damaged", "engine", "host", "id", "inflight", "next_read_id", "orphans", "proven",
+        "proving", "queue", "raft", "range", "reads", "runner", "snapshot_for", "state", "state_key", "was_serving",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,7 @@ class Replica:
         self.next_read_id = 1
         self.was_serving = False
         self.snapshot_for: list[int] = []
+        self.damaged = raft.damaged
 
     def serving(self) -> bool:
         """May run commands: leads, and an entry of its own term is committed and applied, and no

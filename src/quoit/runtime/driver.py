@@ -18,12 +18,14 @@ from quoit import __version__
 from quoit.base.errors import DiskFault, PeerFault, QuoitError
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.node import Node
+from quoit.runtime.directory import DirectoryLock
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
 from quoit.runtime.options import NodeOptions
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
+from quoit.storage.identity import Identity, claim
 from quoit.storage.log import Log, Write
 
 __all__ = ["Driver"]
@@ -60,8 +62,13 @@ class Driver:
         options = self.options
         clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
+        claim(
+            RealDisk(options.data_dir),
+            Identity(
+                options.cluster_id, options.node_id, options.shards, options.replication_factor
+            ),
+        )
         disk = RealDisk(str(Path(options.data_dir) / "log"))
-        check_identity(options)
         self.log, recovery = Log.open(disk)
         self.engine = self._open_engine()
         self.node = Node(

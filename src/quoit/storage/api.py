@@ -59,6 +59,8 @@ class ShardUpdate(msgspec.Struct, gc=False):
     """Forget all entries first; the log starts over behind this point."""
     compacted: tuple[Index, Term] | None
     """Entries up to here are not needed any more."""
+    healed: bool = False
+    """The shard was damaged and its leader has brought it up to date."""
 
 
 class ShardRecovery(msgspec.Struct):

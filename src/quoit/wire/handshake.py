@@ -45,7 +45,9 @@ class Proof(msgspec.Struct, frozen=True, array_like=True, tag=3):
     proof: bytes
 
 
-_decoder = msgspec.msgpack.Decoder(Hello | Welcome | Proof)
+_decoder: msgspec.msgpack.Decoder[Hello | Welcome | Proof] = msgspec.msgpack.Decoder(
+    Hello | Welcome | Proof
+)
 
 
 def decode(payload: bytes) -> Hello | Welcome | Proof:

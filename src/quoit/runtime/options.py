@@ -1,0 +1,38 @@
+"""What a node process is started with. The command line fills it (cli/config.py)."""
+
+import msgspec
+
+__all__ = ["NodeOptions", "PeerAddress"]
+
+
+class PeerAddress(msgspec.Struct, frozen=True):
+    """A node of the cluster and its ports."""
+
+    id: int
+    name: str
+    host: str
+    peer_port: int
+    resp_port: int
+    admin_port: int
+
+
+class NodeOptions(msgspec.Struct, kw_only=True):
+    """One node's start-up settings. `peers` lists all nodes, this one included."""
+
+    node_id: int
+    name: str
+    cluster_id: str
+    secret: bytes
+    data_dir: str
+    host: str = "127.0.0.1"
+    peer_port: int = 7401
+    resp_port: int = 7379
+    admin_port: int = 7400
+    peers: list[PeerAddress] = []
+    shards: int = 0
+    replication_factor: int = 3
+    election_timeout_us: int = 300_000
+    heartbeat_us: int = 60_000
+    lease_enabled: bool = True
+    drift_ppm: int = 10_000
+    engine: str = "rocks"

@@ -1,0 +1,138 @@
+"""RocksDB as the engine, through rocksdict in raw mode. Nothing else imports rocksdict.
+
+Its own log is off: the node's log has the effects, and is replayed from the applied index that was
+flushed (one column family, so what is flushed is a prefix of what was written, atomic batch by atomic
+batch). Facts this adapter relies on, measured or read (shared/design.md section 5): iterators made by
+`items()` see one moment; writes hold the GIL and are kept small; `flush` releases it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+from rocksdict import Checkpoint as RocksCheckpoint
+
+from quoit.base.errors import Corruption, DiskFault, DiskFull, WorldFault
+from quoit.storage.api import Group
+
+__all__ = ["RocksEngine"]
+
+_MEMTABLE_BYTES = 64 * 1024 * 1024
+_CACHE_BYTES = 64 * 1024 * 1024
+
+
+class RocksEngine:
+    """storage.api.Engine over a RocksDB directory."""
+
+    def __init__(self, path: str) -> None:
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(_MEMTABLE_BYTES)
+        options.set_max_write_buffer_number(3)
+        options.set_max_background_jobs(2)
+        options.set_keep_log_file_num(2)
+        options.set_max_open_files(256)
+        table = BlockBasedOptions()
+        table.set_block_cache(Cache(_CACHE_BYTES))
+        table.set_bloom_filter(10, False)
+        options.set_block_based_table_factory(table)
+        self._write_options: Any = WriteOptions()
+        self._write_options.disable_wal = True
+        try:
+            self._db: Any = Rdict(path, options)
+        except Exception as error:
+            raise _translated(error, f"the data in {path} cannot be opened") from error
+        self._db.set_write_options(self._write_options)
+        self._closed = False
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of `key`, None if there is none."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise _translated(error, "a read failed") from error
+        return value
+
+    def write(self, groups: list[Group]) -> None:
+        """Apply the groups in order, all or nothing."""
+        batch: Any = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for ranges, items in groups:
+            for low, high in ranges:
+                batch.delete_range(low, high)
+            for key, value in items.items():
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise _translated(error, "a write failed") from error
+
+    def scan(
+        self, low: bytes, high: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs with low <= key < high in order, as they are now."""
+        options: Any = ReadOptions()
+        options.set_iterate_lower_bound(low)
+        options.set_iterate_upper_bound(high)
+        pairs = self._db.items(
+            backwards=reverse, from_key=high if reverse else low, read_opt=options
+        )
+        return self._pairs(pairs, low, high)
+
+    def _pairs(self, pairs: Any, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            for key, value in pairs:
+                if low <= key < high:
+                    yield key, value
+        except Exception as error:
+            raise _translated(error, "a scan failed") from error
+
+    def flush(self) -> None:
+        """Everything written before survives a crash."""
+        try:
+            self._db.flush(True)
+        except Exception as error:
+            raise _translated(error, "a flush failed") from error
+
+    def checkpoint(self, path: str) -> None:
+        """A consistent copy in a new directory."""
+        try:
+            RocksCheckpoint(self._db).create_checkpoint(path)
+        except Exception as error:
+            raise _translated(error, "a checkpoint failed") from error
+
+    def bytes_used(self) -> int:
+        """Size of tables and memtables."""
+        total = 0
+        for name in ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"):
+            total += self._db.property_int_value(name) or 0
+        return total
+
+    def close(self) -> None:
+        """Release the directory. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._db.close()
+
+
+def _translated(error: Exception, what: str) -> WorldFault:
+    text = str(error)
+    if "Corruption" in text:
+        return Corruption(
+            f"{what}: {text}; this node's copy is damaged and will not be served: stop the node, "
+            "remove its data directory, let it catch up from the others"
+        )
+    if "No space left" in text:
+        return DiskFull(f"{what}: the disk is full; make room, then start the node again")
+    return DiskFault(f"{what}: {text}")

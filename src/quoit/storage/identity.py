@@ -1,0 +1,75 @@
+"""Who a data directory belongs to. A node that came up with another node's directory, or with a
+directory of another cluster or format, could break promises that the directory's owner made."""
+
+import msgspec
+
+from quoit.base.checksum import crc32c
+from quoit.base.errors import BadRequest, Corruption
+from quoit.base.seams import Disk
+
+__all__ = ["FORMAT", "Identity", "claim"]
+
+FORMAT = 1
+_NAME = "node.json"
+
+
+class Identity(msgspec.Struct):
+    """What must never change for a directory."""
+
+    cluster_id: str
+    node_id: int
+    shards: int
+    replication_factor: int
+    consensus: str = "raft"
+    format: int = FORMAT
+
+
+class _Stored(msgspec.Struct):
+    identity: Identity
+    crc: int
+
+
+def claim(disk: Disk, identity: Identity) -> bool:
+    """Bind the directory to `identity`, or check that it is bound to it already. True if it was new.
+    BadRequest when it belongs to another, Corruption when the file is damaged."""
+    if _NAME in disk.list():
+        _compare(_read(disk), identity)
+        return False
+    body = msgspec.json.encode(_Stored(identity, crc32c(msgspec.json.encode(identity))))
+    file = disk.open(_NAME + ".new", create=True)
+    file.truncate(0)
+    file.pwrite(0, body)
+    file.sync()
+    file.close()
+    disk.rename(_NAME + ".new", _NAME)
+    disk.sync_directory()
+    return True
+
+
+def _read(disk: Disk) -> Identity:
+    file = disk.open(_NAME)
+    data = file.pread(0, file.size())
+    file.close()
+    try:
+        stored = msgspec.json.decode(data, type=_Stored)
+    except msgspec.MsgspecError as error:
+        raise Corruption(f"{_NAME} cannot be read: {error}") from None
+    if crc32c(msgspec.json.encode(stored.identity)) != stored.crc:
+        raise Corruption(f"{_NAME} fails its checksum; do not edit it by hand")
+    return stored.identity
+
+
+def _compare(found: Identity, wanted: Identity) -> None:
+    for field, meaning in (
+        ("format", "was written by another version of quoit, with format"),
+        ("cluster_id", "belongs to cluster"),
+        ("node_id", "belongs to node"),
+        ("shards", "was created with a number of shards of"),
+        ("replication_factor", "was created with a replication factor of"),
+        ("consensus", "was created with consensus"),
+    ):
+        if getattr(found, field) != getattr(wanted, field):
+            raise BadRequest(
+                f"this data directory {meaning} {getattr(found, field)}, not "
+                f"{getattr(wanted, field)}; give this node its own directory"
+            )
