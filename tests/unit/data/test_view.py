@@ -301,3 +301,15 @@ def test_draw_is_spread_and_repeatable():
     draws = [first.draw(10) for _ in range(200)]
     assert draws == [second.draw(10) for _ in range(200)]
     assert all(8 <= draws.count(number) <= 35 for number in range(10))
+
+
+def test_undo_of_a_flush_forgets_what_was_read_under_it(view, engine):
+    store(engine, b"a")
+    view.begin_batch(5, 9, {0: 1})
+    view.command_start()
+    view.flush_db(0)
+    assert view.get(0, b"a") is None
+    view.command_undo()
+    assert view.get_string(0, b"a") == b"v"
+    view.put(0, b"a", 0, b"2")
+    assert view.finish().counts == {}
