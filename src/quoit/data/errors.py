@@ -3,11 +3,13 @@
 Texts are Redis' own, because clients compare them.
 """
 
+from quoit.base import limits
 from quoit.base.errors import BadRequest
 
 __all__ = [
     "BATCH_FULL",
     "INVALID_CURSOR",
+    "KEY_TOO_LONG",
     "NOT_A_FLOAT",
     "NOT_AN_INTEGER",
     "NO_SUCH_KEY",
@@ -33,8 +35,11 @@ NOT_A_FLOAT = "ERR value is not a valid float"
 OVERFLOW = "ERR increment or decrement would overflow"
 NO_SUCH_KEY = "ERR no such key"
 INVALID_CURSOR = "ERR invalid cursor"
+KEY_TOO_LONG = f"ERR key is too long (at most {limits.KEY_BYTES_MAX} bytes)"
 TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
-BATCH_FULL = "BUSY too many bytes in one batch, nothing was changed; try again later"
+BATCH_FULL = (
+    "BUSY too many bytes in one batch, nothing was changed; try again, or write less at once"
+)
 
 
 def expire_error(command: str) -> CommandError:

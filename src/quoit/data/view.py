@@ -12,7 +12,7 @@ from quoit.base import limits
 from quoit.base.check import invariant
 from quoit.base.ids import Slot
 from quoit.data.effects import Effects
-from quoit.data.errors import BATCH_FULL, WRONGTYPE, CommandError
+from quoit.data.errors import BATCH_FULL, KEY_TOO_LONG, WRONGTYPE, CommandError
 from quoit.data.keys import HEAD_BYTES, database_ranges, physical_key, scan_start, slot_for
 from quoit.data.record import (
     EXPIRES,
@@ -239,7 +239,7 @@ class View:
 
     def put(self, db: int, key: bytes, type_: int, payload: bytes, expire_ms: int = 0) -> None:
         """Write a key's record, whatever was there. `expire_ms` 0: never expires. CommandError if
-        the batch would grow beyond what an entry can hold."""
+        the key is too long, or the batch would grow beyond what an entry can hold."""
         physical = physical_key(db, key)
         overlay = self._overlay
         before = overlay.get(physical, _ABSENT)
@@ -253,6 +253,8 @@ class View:
             invariant(self._batch, "a read must not write")
             if self._raw(physical) is None:
                 change = 1
+                if len(key) > limits.KEY_BYTES_MAX:
+                    raise CommandError(KEY_TOO_LONG)
         else:
             size -= len(before)
         if size > self._bytes_max:

@@ -313,6 +313,14 @@ def test_strings_do_not_outgrow_the_limit(shard):
     assert shard.run("SETRANGE", "k", "9", "y") == b":10\r\n"
 
 
+def test_keys_have_a_length_limit(shard):
+    assert shard.run("SET", b"k" * 65536, "v") == b"+OK\r\n"
+    for args in (["SET", b"k" * 65537, "v"], ["RENAME", b"k" * 65536, b"l" * 65537]):
+        assert shard.run(*args) == b"-ERR key is too long (at most 65536 bytes)\r\n"
+    assert shard.counts == {0: 1}
+    assert shard.run("GET", b"k" * 65537) == b"$-1\r\n"
+
+
 def test_lcs_is_bounded_and_fast(shard):
     shard.run("SET", "a", b"ab" * 2000)
     shard.run("SET", "b", b"ba" * 2000)
