@@ -13,6 +13,8 @@ Unknown writes stay open to the end: they may be used once at any later moment, 
 that runs out of its budget says so (INCONCLUSIVE); that is never a pass.
 """
 
+from itertools import pairwise
+
 import msgspec
 
 from quoit.sim.history import (
@@ -107,10 +109,10 @@ def check_key(operations: list[Operation], steps_max: int = STEPS_MAX) -> Verdic
         return Verdict(ILLEGAL, reason=reason, operations=operations)
     kept = _without_unseen(operations)
     if all(operation.kind in (GET, SET) for operation in kept):
-        reason = _zones(kept)
-        if reason is not None:
-            if reason:
-                return Verdict(ILLEGAL, reason=reason, operations=operations)
+        overlap = _zones(kept)
+        if overlap is not None:
+            if overlap:
+                return Verdict(ILLEGAL, reason=overlap, operations=operations)
             return Verdict(LEGAL)
     return _search(kept, operations, steps_max)
 
@@ -164,14 +166,14 @@ def _zones(operations: list[Operation]) -> str | None:
     last_start: dict[bytes | int | None, int] = {None: -1}
     for operation in operations:
         if operation.kind == SET:
-            value = operation.argument
-            if value in first_end:
+            written = operation.argument
+            if written in first_end:
                 return None
-            first_end[value] = operation.completed if operation.outcome == OK else infinity
-            last_start[value] = operation.invoked
+            first_end[written] = operation.completed if operation.outcome == OK else infinity
+            last_start[written] = operation.invoked
     for operation in operations:
         if operation.kind == GET:
-            value = operation.result  # type: ignore[assignment]
+            value = operation.result
             first_end[value] = min(first_end[value], operation.completed)
             last_start[value] = max(last_start[value], operation.invoked)
     forward = []
@@ -183,7 +185,7 @@ def _zones(operations: list[Operation]) -> str | None:
         else:
             backward.append((start, end, value))
     forward.sort(key=lambda zone: zone[:2])
-    for left, right in zip(forward, forward[1:], strict=False):
+    for left, right in pairwise(forward):
         if right[0] < left[1]:
             return f"{left[2]!r} and {right[2]!r} were each current while the other had to be"
     for start, end, value in backward:

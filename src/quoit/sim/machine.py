@@ -1,0 +1,362 @@
+"""One simulated machine: a node's process, its disk, its engine and its clock.
+
+The process does what runtime/driver.py does: it hands inputs to the node, has one turn for all that
+arrived together, and carries out the turn's effects. It can be paused, starved, killed and started
+again; the machine under it can lose its power.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from quoit.base.errors import DiskFault, WorldFault
+from quoit.data.keys import physical_key
+from quoit.data.record import decode_record
+from quoit.node.config import NodeConfig
+from quoit.node.node import Node
+from quoit.node.replica import Replica
+from quoit.quorum.agreement import Ready
+from quoit.sim.clock import NodeClock
+from quoit.sim.disk import SimDisk
+from quoit.sim.engine import SimEngine
+from quoit.sim.options import Options, stream
+from quoit.sim.workload import Client
+from quoit.storage.api import Group, Recovery
+from quoit.storage.log import Log, Write
+
+__all__ = ["Machine"]
+
+_TURN_US = 30
+
+
+class Host(Protocol):
+    """What a machine asks of its world."""
+
+    @property
+    def now_us(self) -> int:
+        """True virtual time."""
+        ...
+
+    options: Options
+
+    def after(self, delay_us: int, call: Callable[..., None], *args: object) -> None:
+        """Call later."""
+        ...
+
+    def send(self, sender: int, receiver: int, payload: bytes, *, urgent: bool) -> None:
+        """Put a frame on its way."""
+        ...
+
+    def note(self, node: int, event: str, **facts: object) -> None:
+        """A fact for the trace."""
+        ...
+
+    def started(self, machine: "Machine") -> None:
+        """The process runs and can be connected to."""
+        ...
+
+    def died(self, machine: "Machine", *, told: bool) -> None:
+        """The process is gone; `told`: its connections are reset at once."""
+        ...
+
+    def took(self, machine: "Machine", replica: Replica, ready: Ready) -> None:
+        """The node is about to carry out a Ready."""
+        ...
+
+    def turned(self, machine: "Machine") -> None:
+        """The node had a turn."""
+        ...
+
+    def broken(self, machine: "Machine", error: BaseException) -> None:
+        """The node failed in a way that no fault explains."""
+        ...
+
+
+class WatchedNode(Node):
+    """The node as it ships; its world sees each Ready before it is carried out."""
+
+    machine: "Machine"
+
+    def _take(self, replica: Replica, ready: Ready, groups: list[Group], now: int) -> None:
+        self.machine.world.took(self.machine, replica, ready)
+        super()._take(replica, ready, groups, now)
+
+
+class Machine:
+    """See the module's docstring.
+
+    life        number of the process, counted from 1; 0: never started
+    node        None while no process runs
+    paused      the process stands still; what arrives waits in `inbox`
+    writing     the log write that the disk works on, or None
+    turn_us     how long a turn takes to begin after something arrived
+    hang_until  the disk answers nothing before this
+    clients     that sent something to this process
+    """
+
+    def __init__(self, world: Host, number: int, clock: NodeClock) -> None:
+        self.world = world
+        self.id = number
+        self.clock = clock
+        self.rng = stream(world.options.seed, f"machine/{number}")
+        self.disk = SimDisk(stream(world.options.seed, f"disk/{number}"))
+        self.engine = SimEngine()
+        self.log: Log | None = None
+        self.node: WatchedNode | None = None
+        self.life = 0
+        self.paused = False
+        self.inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.writing: Write | None = None
+        self.turn_us = _TURN_US
+        self.turn_due = False
+        self.tick_due_us = -1
+        self.disk_us = world.options.disk_us
+        self.hang_until = 0
+        self.clients: dict[int, Client] = {}
+        self.recovery: Recovery | None = None
+
+    def value(self, db: int, key: bytes) -> bytes | None:
+        """What the engine holds for a user's string, asked past the node."""
+        raw = self.engine.get(physical_key(db, key))
+        return decode_record(raw).payload if raw is not None else None
+
+    # The process
+
+    def start(self, config: NodeConfig) -> None:
+        """A new process opens the disk and begins."""
+        if self.node is not None:
+            return
+        self.life += 1
+        self.paused = False
+        self.inbox = []
+        self.writing = None
+        self.turn_due = False
+        self.tick_due_us = -1
+        self.clock.reboot(self.rng.randrange(1, 1 << 40))
+        try:
+            self.log, recovery = self._open_log()
+            self.recovery = recovery
+            node = WatchedNode(
+                config, self.clock, self.rng, self.engine, self.log, recovery, self._trace
+            )
+        except DiskFault as error:
+            self.world.note(self.id, "start_failed", error=str(error))
+            return
+        except Exception as error:
+            self.world.broken(self, error)
+            return
+        node.machine = self
+        self.node = node
+        self.world.note(self.id, "start", life=self.life, damaged=recovery.damaged)
+        self.world.started(self)
+        self._arm()
+        self._want_turn()
+
+    def _open_log(self) -> tuple[Log, Recovery]:
+        size = self.world.options.segment_bytes
+        return Log.open(self.disk, segment_bytes=size) if size else Log.open(self.disk)
+
+    def _trace(self, event: str, /, **facts: object) -> None:
+        self.world.note(self.id, event, **facts)
+
+    def stop(self, *, power: bool, reason: str) -> None:
+        """The process ends at once; `power`: the machine too, so what was not synced is lost."""
+        if self.node is None:
+            return
+        self.world.note(self.id, "stop", power=power, reason=reason)
+        self.node = None
+        write, self.writing = self.writing, None
+        self._leave_disk(write, power=power)
+        self.log = None
+        self.engine = self.engine.after_crash(self.rng)
+        self.inbox = []
+        self.paused = False
+        clients, self.clients = self.clients, {}
+        self.world.died(self, told=not power)
+        for client in clients.values():
+            client.lost()
+
+    def _leave_disk(self, write: Write | None, *, power: bool) -> None:
+        """What becomes of the write under way, and of what was not synced."""
+        if write is not None and self.log is not None:
+            chance = self.rng.random()
+            if chance < 0.66:
+                # It reached the file; a third of the time its sync finished, too.
+                if chance < 0.33:
+                    self.disk.sync_error(times=1)
+                with suppress(DiskFault):
+                    self.log.commit(write)
+        self.disk.clear_faults()
+        if power:
+            self.disk.crash(torn=self.rng.random() < 0.7)
+        else:
+            self.disk.kill()
+
+    def fail(self, reason: str) -> None:
+        """The node stops itself because its disk failed."""
+        self.stop(power=False, reason=reason)
+
+    # Inputs
+
+    def post(self, call: Callable[..., None], *args: Any) -> None:
+        """Something arrives at the process: `call(*args)` gives it to the node."""
+        if self.node is None:
+            return
+        if self.paused:
+            self.inbox.append((call, args))
+            return
+        self._guarded(call, *args)
+        self._want_turn()
+
+    def frame(self, sender: int, payload: bytes) -> None:
+        """A frame from a peer."""
+        if self.node is not None:
+            self.node.on_frame(sender, payload)
+
+    def peer(self, peer: int, connected: bool) -> None:
+        """The connection to a peer was made or lost."""
+        if self.node is not None:
+            self.node.on_peer(peer, connected)
+
+    def client(self, client: Client) -> None:
+        """A client's request."""
+        if self.node is not None:
+            self.clients[client.number] = client
+            client.arrive(self.node, self.life)
+
+    def hand_over(self) -> None:
+        """An operator asks the node to give its leaderships away; it goes on running."""
+        if self.node is not None:
+            self.node.begin_stop()
+            self.node.stopping = False
+
+    def pause(self) -> None:
+        """The process stands still (SIGSTOP); its clock runs on."""
+        if self.node is not None:
+            self.paused = True
+
+    def resume(self) -> None:
+        """It goes on: what waited arrives at once, before or after its timers."""
+        if self.node is None or not self.paused:
+            return
+        self.paused = False
+        self.world.note(self.id, "resume", waiting=len(self.inbox))
+        inbox, self.inbox = self.inbox, []
+        tick_first = self.rng.random() < 0.5
+        if tick_first:
+            self._guarded(self._do_tick)
+        for call, args in inbox:
+            self._guarded(call, *args)
+        if not tick_first:
+            self._guarded(self._do_tick)
+        self._want_turn()
+        self._arm()
+
+    def _guarded(self, call: Callable[..., None], *args: Any) -> None:
+        if self.node is None:
+            return
+        try:
+            call(*args)
+        except WorldFault as error:
+            self.fail(str(error))
+        except Exception as error:
+            self.world.broken(self, error)
+
+    # Turns
+
+    def _want_turn(self) -> None:
+        if not self.turn_due and self.node is not None:
+            self.turn_due = True
+            self.world.after(self.turn_us, self._turn_event, self.life)
+
+    def _turn_event(self, life: int) -> None:
+        if life != self.life or self.node is None:
+            return
+        self.turn_due = False
+        if self.paused:
+            self.inbox.append((_nothing, ()))
+            return
+        self._guarded(self._turn)
+
+    def _turn(self) -> None:
+        node = self.node
+        if node is None:
+            return
+        effects = node.end_turn()
+        if effects.write is not None:
+            self._write(effects.write)
+        world = self.world
+        for peer, payload in effects.urgent:
+            world.send(self.id, peer, payload, urgent=True)
+        for peer, payload in effects.frames:
+            world.send(self.id, peer, payload, urgent=False)
+        for session, ticket, reply in effects.replies:
+            session.sink.fill(ticket, reply)
+        if effects.flush_engine:
+            delay = self.rng.randrange(1_000, 100_000)
+            count = self.engine.begin_flush()
+            world.after(delay, self._flushed, self.life, count, effects.flush_engine)
+        if world.options.check_each_turn:
+            node.check()
+        world.turned(self)
+
+    def _write(self, write: Write) -> None:
+        self.writing = write
+        delay = 50 + int(self.rng.expovariate(1.0) * self.disk_us)
+        hang = max(0, self.hang_until - self.world.now_us)
+        self.world.after(hang + delay, self._written, self.life, write)
+
+    def _written(self, life: int, write: Write) -> None:
+        if life != self.life or self.writing is not write or self.log is None:
+            return
+        if self.world.now_us < self.hang_until:
+            self._write(write)
+            return
+        self.writing = None
+        try:
+            self.log.commit(write)
+        except DiskFault as error:
+            # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
+            self.fail(f"log write: {error}")
+            return
+        self.post(self._persisted, write)
+
+    def _persisted(self, write: Write) -> None:
+        if self.node is not None:
+            self.node.on_persisted(write)
+
+    def _flushed(self, life: int, count: int, token: int) -> None:
+        if life == self.life and self.node is not None:
+            self.engine.end_flush(count)
+            self.post(self._on_flushed, token)
+
+    def _on_flushed(self, token: int) -> None:
+        if self.node is not None:
+            self.node.on_engine_flushed(token)
+
+    def _do_tick(self) -> None:
+        if self.node is not None:
+            self.node.tick()
+
+    def _arm(self) -> None:
+        """See to it that `tick` is called when the node wants it."""
+        node = self.node
+        if node is None:
+            return
+        due = max(self.clock.true_at(node.next_tick_us), self.world.now_us + 1)
+        if self.tick_due_us < self.world.now_us or due < self.tick_due_us:
+            self.tick_due_us = due
+            self.world.after(due - self.world.now_us, self._tick_event, self.life, due)
+
+    def _tick_event(self, life: int, due_us: int) -> None:
+        if life != self.life or self.node is None or due_us != self.tick_due_us:
+            return
+        self.tick_due_us = -1
+        if self.paused:
+            return
+        self.post(self._do_tick)
+        self._arm()
+
+
+def _nothing() -> None:
+    """A turn that was due when the process was paused."""

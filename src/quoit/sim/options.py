@@ -1,0 +1,137 @@
+"""What one seed means: every choice of a run, drawn from the seed's own named streams and printed.
+
+Each purpose has a stream of its own (`stream`), so that a new draw in one place does not shift all
+others.
+"""
+
+import random
+from typing import Any
+
+import msgspec
+
+__all__ = ["FAULTS", "Options", "draw", "stream"]
+
+FAULTS: dict[str, str] = {
+    "split": "N1 clean split into two sides",
+    "oneway": "N2 one direction of a link is dead",
+    "pair": "N3 two nodes cannot talk, all others can",
+    "bridge": "N4 one node connects two halves, or a chain",
+    "loss": "N5 frames get lost or arrive late",
+    "jitter": "N6 long and uneven delays, reordering",
+    "duplicate": "N6 messages arrive twice, some of them much later",
+    "slow_link": "N7 few bytes per second",
+    "small_frames": "N8 large frames vanish",
+    "reset": "N9 connections break",
+    "drop_reply": "N10 a client leaves before its answer",
+    "swizzle": "N11 links stop one by one and return in another order",
+    "kill": "P1 a process is killed (what it had written stays)",
+    "kill_all": "P1 all processes are killed",
+    "pause": "P3 a process stands still",
+    "slow": "P4 a process gets little CPU",
+    "power_cut": "D1, D2 a machine loses what was not synced, or parts of it",
+    "power_cut_all": "D1 all machines at once",
+    "sync_error": "D3 a sync fails once",
+    "full": "D5 no room on the disk for a while",
+    "slow_disk": "D6 a slow disk",
+    "hang_disk": "D6 a disk that hangs",
+    "wall_jump": "C1 Unix time jumps",
+    "drift": "C2 a clock runs faster or slower within the bound",
+    "transfer": "a node is asked to hand its leaderships over",
+}
+"""Fault kind -> what it does and its number in the catalogue."""
+
+
+class Options(msgspec.Struct, kw_only=True):
+    """One run. Times in virtual microseconds."""
+
+    seed: int
+    nodes: int = 3
+    shards: int = 2
+    replication_factor: int = 3
+    lease: bool = True
+    drift_ppm: int = 10_000
+    rates_ppm: list[int] = []
+    """Speed of each node's clock; empty: drawn within half of drift_ppm of true time."""
+    clients: int = 8
+    keys: int = 20
+    operations_per_key_max: int = 60
+    """Then a fresh key takes its place, so that each key's history stays small."""
+    think_us: int = 60_000
+    """Mean pause of a client between two operations."""
+    value_bytes: int = 16
+    safety_us: int = 8_000_000
+    """How long faults happen."""
+    fault_gap_us: int = 700_000
+    """Mean time between faults."""
+    fault_length_us: int = 1_500_000
+    """Mean length of a fault."""
+    faults: list[str] = []
+    """Kinds that may happen."""
+    latency_us: int = 300
+    jitter_us: int = 300
+    """Mean of an exponential part of each frame's delay."""
+    disk_us: int = 800
+    """Mean duration of a log write with its sync."""
+    election_timeout_us: int = 300_000
+    heartbeat_us: int = 60_000
+    tick_us: int = 20_000
+    leader_wait_us: int = 2_000_000
+    outcome_wait_us: int = 1_500_000
+    flush_log_bytes: int = 64 * 1024 * 1024
+    log_tail_entries: int = 10_000
+    segment_bytes: int = 262_144
+    """Size of a log segment; 0: the default."""
+    check_each_turn: bool = True
+
+    def line(self) -> str:
+        """The choices that differ from their defaults, for people."""
+        plain = msgspec.to_builtins(Options(seed=self.seed))
+        mine: dict[str, Any] = msgspec.to_builtins(self)
+        parts = [
+            f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in mine.items()
+            if value != plain[name] or name in ("seed", "nodes", "shards")
+        ]
+        return " ".join(parts)
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """The seed's random numbers for one purpose."""
+    # A string seed is hashed with SHA-512 by `random`, so PYTHONHASHSEED does not matter.
+    return random.Random(f"quoit/{seed}/{name}")
+
+
+def draw(seed: int, *, nodes: int = 0) -> Options:
+    """The options of `seed`. `nodes` fixes the size of the cluster."""
+    rng = stream(seed, "options")
+    size = rng.choices((3, 5, 1, 4), (80, 12, 3, 5))[0]
+    size = nodes or size
+    kinds = [kind for kind in FAULTS if rng.random() < 0.35]
+    if not kinds:
+        kinds = [rng.choice(list(FAULTS))]
+    # Each seed that cuts or kills at all does so often enough to elect somebody new.
+    if rng.random() < 0.7 and not any(kind in kinds for kind in ("kill", "power_cut", "split")):
+        kinds.append(rng.choice(("kill", "power_cut", "split")))
+    kinds = [kind for kind in FAULTS if kind in kinds]
+    small_log = rng.random() < 0.4
+    return Options(
+        seed=seed,
+        nodes=size,
+        shards=rng.choices((1, 2, 3, 4), (40, 30, 15, 15))[0],
+        lease=rng.random() < 0.8,
+        drift_ppm=rng.choice((10_000, 10_000, 1_000, 50_000)),
+        clients=rng.choice((4, 8, 8, 12)),
+        keys=rng.choice((4, 10, 20)),
+        think_us=rng.choice((20_000, 60_000, 60_000, 120_000)),
+        value_bytes=rng.choice((8, 16, 16, 200)),
+        safety_us=rng.choice((5_000_000, 7_000_000)),
+        fault_gap_us=rng.choice((250_000, 500_000, 1_000_000)),
+        fault_length_us=rng.choice((300_000, 1_000_000, 2_000_000)),
+        faults=kinds,
+        latency_us=rng.choice((100, 300, 1_000, 5_000)),
+        jitter_us=rng.choice((50, 300, 2_000, 10_000)),
+        disk_us=rng.choice((100, 800, 800, 5_000)),
+        flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
+        log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
+        segment_bytes=rng.choice((16_384, 65_536)) if small_log else 262_144,
+    )
