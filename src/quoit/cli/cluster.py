@@ -220,7 +220,9 @@ def _port(address: str) -> str:
 def _ports(count: int, base_port: int) -> list[tuple[int, int, int]]:
     """(resp, admin, peer) for each node: from `base_port` up, or free ones if it is 0."""
     if base_port:
-        return [(base_port + 3 * i, base_port + 3 * i + 1, base_port + 3 * i + 2) for i in range(count)]
+        return [
+            (base_port + 3 * i, base_port + 3 * i + 1, base_port + 3 * i + 2) for i in range(count)
+        ]
     holders = []
     for _ in range(3 * count):
         holder = socket.socket()

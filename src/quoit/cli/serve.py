@@ -90,7 +90,7 @@ def _logging(settings: ServeConfig) -> None:
 
 async def _run(driver: Any, settings: ServeConfig) -> int:
     from quoit.gateways.admin.server import serve_admin
-    from quoit.gateways.resp.connection import RespConnection
+    from quoit.gateways.resp.gateway import RespGateway, RespSettings
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -108,12 +108,12 @@ async def _run(driver: Any, settings: ServeConfig) -> int:
     # Why: the log thread needs the interpreter for microseconds after each sync; with the default
     # of 5 ms a busy event loop would make every write wait for it.
     sys.setswitchinterval(0.0005)
-    password = settings.password or None
+    gateway = RespGateway(
+        RespSettings(password=settings.password.encode(), port=settings.resp_port)
+    )
     try:
         await driver.start()
-        await driver.serve_clients(
-            lambda host: RespConnection(host, password), settings.host, settings.resp_port
-        )
+        await driver.serve_clients(gateway.connect, settings.host, settings.resp_port)
         admin = await serve_admin(driver, settings.host, settings.admin_port)
     except (QuoitError, OSError) as error:
         print(f"quoit: the node could not start: {error}", file=sys.stderr)

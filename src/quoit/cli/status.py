@@ -1,0 +1,90 @@
+"""`quoit status`: one sentence of truth, then the details."""
+
+from typing import Annotated, Any
+
+import typer
+
+from quoit.cli.shared import CONNECT, UNHEALTHY, fail, fetch_status, new_app, print_json, run_app
+
+__all__ = ["main", "sentence"]
+
+app = new_app("What the cluster can do now. Example: quoit status --admin 127.0.0.1:7400")
+
+
+@app.command()
+def status(
+    admin: Annotated[
+        str, typer.Option(envvar="QUOIT_ADMIN", help="A node's admin address.")
+    ] = "127.0.0.1:7400",
+    check: Annotated[bool, typer.Option("--check", help="Exit with 6 unless all is well.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Show the cluster as one of its nodes sees it."""
+    try:
+        found = fetch_status(admin)
+    except (OSError, ValueError) as error:
+        fail(CONNECT, "CANNOT_CONNECT", f"no node answers at {admin}: {error}",
+             "is it running? `quoit serve`, or give --admin HOST:PORT", as_json=json)  # fmt: skip
+    good, text = sentence(found)
+    if json:
+        print_json("Status", {**found, "healthy": good, "sentence": text})
+    else:
+        _show(found, text)
+    if check and not good:
+        raise typer.Exit(UNHEALTHY)
+
+
+def sentence(status: dict[str, Any]) -> tuple[bool, str]:
+    """(all is well, what can be said in one sentence)."""
+    shards, peers = status["shards"], status["peers"]
+    up = {peer["id"] for peer in peers if peer["connected"]}
+    headless = [shard for shard in shards if not shard["leader"]]
+    spare = min(
+        (
+            sum(1 for node in shard["replicas"] if node in up) - (len(shard["replicas"]) // 2 + 1)
+            for shard in shards
+        ),
+        default=0,
+    )
+    if headless:
+        leaders = f"{len(headless)} of {len(shards)} shards have no leader"
+    else:
+        leaders = f"All {len(shards)} shards have a leader"
+    if spare >= 0:
+        lose = f"you can lose {spare} more node{'' if spare == 1 else 's'}"
+    else:
+        lose = "some shards have no quorum and accept no writes"
+    return not headless and len(up) == len(peers), (
+        f"{leaders}; {len(up)} of {len(peers)} nodes live; {lose}."
+    )
+
+
+def _show(status: dict[str, Any], text: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(text, highlight=False)
+    names = {peer["id"]: peer["name"] for peer in status["peers"]}
+    nodes = Table("node", "state", "redis", "admin", box=None)
+    for peer in status["peers"]:
+        state = "● live" if peer["connected"] else "✕ not reachable"
+        host = peer["host"]
+        nodes.add_row(
+            peer["name"], state, f"{host}:{peer['resp_port']}", f"{host}:{peer['admin_port']}"
+        )
+    console.print(nodes)
+    shards = Table("shard", "slots", "leader", "replicas", "term", "applied", "keys", box=None)
+    for shard in status["shards"]:
+        shards.add_row(
+            str(shard["id"]), f"{shard['slot_low']}-{shard['slot_high']}",
+            names.get(shard["leader"], "none"),
+            " ".join(names.get(node, "?") for node in shard["replicas"]),
+            str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}",
+        )  # fmt: skip
+    console.print(shards)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_app(app, argv, "status")
