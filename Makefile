@@ -1,0 +1,62 @@
+# Needs Python 3.11, make and, for `bench`, apt. Everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 1..300
+export PYTHONPATH := $(CURDIR)/src
+
+.PHONY: demo test lint types tidy unit sim sim-mutants bench profile compat clean format
+
+define make-venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1)
+	@printf '%s\n' "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/quoit-src.pth"
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m quoit "$$@"\n' > $(BIN)/quoit && chmod +x $(BIN)/quoit
+	@touch $(2)
+endef
+
+$(VENV)/.run: requirements.txt
+	$(call make-venv,requirements.txt,$@)
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt
+	$(call make-venv,requirements-dev.txt,$@)
+
+$(VENV)/.bench: requirements.txt requirements-dev.txt requirements-bench.txt
+	$(call make-venv,requirements-bench.txt,$@)
+
+demo: $(VENV)/.run
+	@$(BIN)/python -m quoit demo
+
+test: lint unit
+	$(BIN)/python -m quoit sim --seeds 1..20
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+sim: $(VENV)/.run
+	$(BIN)/python -m quoit sim --seeds $(SEEDS)
+
+sim-mutants: $(VENV)/.dev
+	$(BIN)/python -m quoit sim mutants
+
+bench: $(VENV)/.bench
+	@command -v redis-server >/dev/null || (apt-get update -qq && apt-get install -y -qq redis-server) \
+	  || echo "no redis-server: its rows will be skipped"
+	$(BIN)/python benchmarks/compare.py
+
+profile: $(VENV)/.bench
+	$(BIN)/python benchmarks/profile.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache quoit-local
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
