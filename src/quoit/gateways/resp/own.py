@@ -1,0 +1,46 @@
+"""Commands that the gateway answers itself: declared here, found by the connection in OWN."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from quoit.data.table import COMMANDS, Spec
+
+if TYPE_CHECKING:
+    from quoit.gateways.resp.connection import RespConnection
+
+__all__ = ["OWN", "OwnHandler", "own", "plain", "unknown_subcommand"]
+
+OwnHandler = Callable[["RespConnection", list[bytes], int], bytes | None]
+"""handler(connection, args, ticket) -> reply, or None when `connection.fill(ticket, reply)` will be
+called later. The number of arguments has been checked."""
+
+OWN: dict[str, OwnHandler] = {}
+"""By upper-case name."""
+
+
+def own(
+    name: str, arity: int, *, keys: bool = False, **options: object
+) -> Callable[[OwnHandler], OwnHandler]:
+    """Declare a command of the gateway; `options` are fields of Spec. `keys`: args[1:] are keys."""
+
+    def declare(handler: OwnHandler) -> OwnHandler:
+        positions = (1, -1) if keys else (0, 0)
+        options.setdefault("group", "connection")
+        first, last = positions
+        spec = Spec(name=name, arity=arity, first_key=first, last_key=last, **options)  # type: ignore[arg-type]
+        COMMANDS[name.encode()] = spec
+        OWN[name] = handler
+        return handler
+
+    return declare
+
+
+def plain(value: bytes, longest: int = 128) -> str:
+    """What a client sent, for an error text: cut, and byte for byte when encoded again."""
+    return value[:longest].decode("utf-8", "surrogateescape")
+
+
+def unknown_subcommand(args: list[bytes]) -> str:
+    """Redis' text for a subcommand that does not exist, or has a wrong number of arguments."""
+    container = plain(args[0]).upper()
+    return f"ERR unknown subcommand '{plain(args[1])}'. Try {container} HELP."
