@@ -39,6 +39,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a command waits for a shard to have a leader; then it is refused, not applied."""
     outcome_wait_us: int = 4_000_000
     """How long a proposed write waits for its outcome; then the answer is `maybe applied`."""
+    disk_hang_us: int = 1_000_000
+    """A log write that takes longer makes the node hand over its leaderships."""
     pending_commands_max: int = limits.PENDING_COMMANDS_MAX
     pending_bytes_max: int = limits.PEER_QUEUE_BYTES_MAX
     flush_log_bytes: int = 64 * 1024 * 1024

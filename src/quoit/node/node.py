@@ -128,6 +128,8 @@ class Node:
         self.marks: list[Mark] = []
         self.after: list[tuple[int, int, object]] = []
         self.write: Write | None = None
+        self.write_started_us = 0
+        self.suspended = False
         self.write_marks: list[Mark] = []
         self.write_after: list[tuple[int, int, object]] = []
         self.log_held = False
@@ -356,6 +358,10 @@ class Node:
         now = self.clock.now_us()
         if connected:
             self.connected[peer] = now
+            # The preferred replica looks for votes as soon as somebody can give them.
+            for replica in self.replicas.values():
+                if replica.range.replicas[0] == self.config.node_id:
+                    replica.raft.campaign_soon(now + self.config.tick_us)
         else:
             self.connected.pop(peer, None)
             self.outbox.drop(peer)
@@ -436,6 +442,7 @@ class Node:
         if now < self.next_tick_us:
             return
         self.next_tick_us = now + self.config.tick_us
+        self._watch_disk(now)
         for replica in self.replicas.values():
             if now >= replica.raft.next_deadline_us():
                 replica.raft.tick(now)
@@ -445,6 +452,34 @@ class Node:
         self.expiry.tick(now, self.wall_ms)
         if self.map_is_partial:
             self._announce()
+
+    def _watch_disk(self, now_us: int) -> None:
+        """A node whose log write hangs keeps its network and so its leaderships, yet can promise
+        nothing: it hands them over, and campaigns for none, until the disk answers."""
+        hangs = (
+            self.write is not None
+            and now_us - self.write_started_us > self.config.disk_hang_us
+        )
+        if hangs and self.suspended:
+            return
+        if hangs != self.suspended:
+            self.suspended = hangs
+            self.trace("disk_hangs" if hangs else "disk_answers")
+            for replica in self.replicas.values():
+                replica.raft.suspended = hangs
+            if hangs:
+                self._hand_over(now_us)
+
+    def _hand_over(self, now_us: int) -> None:
+        """Transfer every leadership to the follower that is furthest."""
+        for replica in self.serving.values():
+            others = [
+                peer
+                for peer in replica.range.replicas
+                if peer in self.connected and peer != self.config.node_id
+            ]
+            if others:
+                replica.raft.transfer(replica.raft.most_advanced(others), now_us)
 
     @property
     def map_is_partial(self) -> bool:
@@ -460,11 +495,7 @@ class Node:
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
         self.stopping = True
-        now = self.clock.now_us()
-        for replica in self.serving.values():
-            others = [peer for peer in replica.range.replicas if peer in self.connected]
-            if others:
-                replica.raft.transfer(replica.raft.most_advanced(others), now)
+        self._hand_over(self.clock.now_us())
 
     # The turn
 
@@ -560,6 +591,7 @@ class Node:
     def _next_write(self) -> Write:
         updates, self.updates = self.updates, []
         self.write = write = self.log.prepare(updates)
+        self.write_started_us = self.clock.now_us()
         self.write_marks, self.marks = self.marks, []
         self.write_after, self.after = self.after, []
         self.counters["log_writes"] += 1

@@ -245,12 +245,11 @@ class Driver:
             deadline = self.loop.time() + grace_s
             self.node.begin_stop()
             self.kick()
-            while self.loop.time() < deadline and (
-                self.node.pending or (self.node.serving and self.dialers)
-            ):
-                await asyncio.sleep(0.01)
-                if not any(dialer.current for dialer in self.dialers.values()):
+            while self.loop.time() < deadline:
+                alone = not any(dialer.current for dialer in self.dialers.values())
+                if not self.node.pending and (alone or not self.node.serving):
                     break
+                await asyncio.sleep(0.01)
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
