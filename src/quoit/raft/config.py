@@ -3,13 +3,15 @@
 import msgspec
 
 from quoit.base import limits
+from quoit.base.check import invariant
 from quoit.base.ids import NodeId
 
 __all__ = ["RaftConfig"]
 
 
 class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in microseconds. Invariant: heartbeat_us is well below election_timeout_us."""
+    """Times in microseconds. Invariant: heartbeat_us is well below election_timeout_us, so that one
+    lost heartbeat does not start an election."""
 
     node_id: NodeId
     voters: tuple[NodeId, ...]
@@ -18,6 +20,24 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_us: int = 60_000
     lease_enabled: bool = True
     drift_ppm: int = 10_000
+    """How much faster or slower than real time any node's clock may run, in millionths."""
     append_bytes_max: int = limits.APPEND_BYTES_MAX
+    """Data of one AppendEntries; a single larger entry still goes alone."""
     inflight_appends_max: int = 64
+    """Unanswered appends per follower."""
     cache_bytes_max: int = limits.LOG_CACHE_BYTES_MAX
+    """Newest entries held in memory, once they are durable and applied."""
+    committed_bytes_max: int = 4 * limits.BATCH_BYTES_MAX
+    """Entries handed out for application in one Ready."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings under which the protocol is not safe or not live."""
+        invariant(self.node_id in self.voters, "a replica is one of its voters", config=self)
+        invariant(len(frozenset(self.voters)) == len(self.voters), "a voter is named twice")
+        invariant(
+            0 < 2 * self.heartbeat_us <= self.election_timeout_us,
+            "two heartbeats fit into an election time-out",
+            heartbeat_us=self.heartbeat_us, election_timeout_us=self.election_timeout_us,
+        )  # fmt: skip
+        invariant(0 <= 2 * self.drift_ppm < 1_000_000, "drift bound", ppm=self.drift_ppm)
+        invariant(self.inflight_appends_max > 0, "appends must be able to leave")

@@ -1,146 +1,163 @@
-"""Elections: pre-vote, votes, and when a vote must be refused (Raft section 5.2 and 5.4.1; thesis
-sections 9.6, pre-vote, and 6.4.1, refusing votes while a leader is alive)."""
+"""Elections: pre-vote, votes, when a vote must be refused, and when a leader gives up (Raft sections
+5.2 and 5.4.1; thesis sections 9.6, pre-vote, 6.4.1, refusing votes while a leader is alive, and
+6.2, check-quorum)."""
 
 from quoit.base.ids import Index, NodeId, Term
 from quoit.quorum.agreement import EMPTY
+from quoit.quorum.majority import VoteResult, vote_result
 from quoit.raft.core import CANDIDATE, LEADER, PRE_CANDIDATE, Core
+from quoit.raft.lease import Lease
 from quoit.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply, TimeoutNow
 from quoit.raft.progress import Progress
+from quoit.raft.read_index import ReadIndex
+from quoit.raft.replication import append
 from quoit.raft.rounds import Rounds
 
-__all__ = ["Election"]
+__all__ = [
+    "check_quorum", "on_pre_vote", "on_pre_vote_reply", "on_request_vote", "on_request_vote_reply",
+    "on_timeout_now", "pre_campaign", "refuses_votes",
+]  # fmt: skip
 
 
-class Election(Core):
-    """The part of a replica that decides who leads."""
+def _may_campaign(core: Core) -> bool:
+    return not core.damaged and not core.suspended
 
-    def campaign_soon(self, at_us: int) -> None:
-        """Look for votes at `at_us` if there is no leader: used by the preferred replica at start."""
-        if not self.leader and self.role != LEADER:
-            self.election_us = min(self.election_us, at_us)
 
-    def _may_campaign(self) -> bool:
-        return not self.damaged and not self.suspended
+def pre_campaign(core: Core, now_us: int) -> None:
+    """Ask whether an election could be won, without disturbing anyone."""
+    core.reset_election(now_us)
+    core.leader = 0
+    if not _may_campaign(core):
+        return
+    core.role = PRE_CANDIDATE
+    core.votes = {core.id: True}
+    core.trace("pre_candidate", node=core.id, term=core.term)
+    if not core.peers:
+        _campaign(core, now_us, transfer=False)
+        return
+    message = PreVote(core.term + 1, core.log.last_index, core.log.last_term)
+    for peer in core.peers:
+        core.send(peer, message)
 
-    def _pre_campaign(self, now_us: int) -> None:
-        """Ask whether an election could be won, without disturbing anyone."""
-        self._reset_election(now_us)
-        if not self._may_campaign():
-            return
-        self.role = PRE_CANDIDATE
-        self.leader = 0
-        self.has_ready = True
-        self.votes = {self.id: True}
-        self.trace("pre_candidate", term=self.term)
-        if self._won():
-            self._campaign(now_us, transfer=False)
-            return
-        message = PreVote(self.term + 1, self.log.last_index, self.log.last_term)
-        for peer in self.peers:
-            self._send(peer, message)
 
-    def _campaign(self, now_us: int, *, transfer: bool) -> None:
-        self.role = CANDIDATE
-        self.leader = 0
-        self._promise(self.term + 1, self.id)
-        self._reset_election(now_us)
-        self.votes = {self.id: True}
-        self.trace("candidate", term=self.term)
-        if self._won():
-            self._become_leader(now_us)
-            return
-        message = RequestVote(self.term, self.log.last_index, self.log.last_term, transfer)
-        for peer in self.peers:
-            # The own vote must be durable before others can add theirs to it.
-            self._send_after_persist(peer, message)
+def _campaign(core: Core, now_us: int, *, transfer: bool) -> None:
+    core.role = CANDIDATE
+    core.leader = 0
+    core.promise(core.term + 1, core.id)
+    core.reset_election(now_us)
+    core.votes = {core.id: True}
+    core.trace("candidate", node=core.id, term=core.term)
+    if not core.peers:
+        # Its entries become durable after its vote, as writes are made in order, and not before
+        # they are durable is anything committed.
+        _become_leader(core, now_us)
+        return
+    message = RequestVote(core.term, core.log.last_index, core.log.last_term, transfer)
+    for peer in core.peers:
+        # Votes can only come back after the own one, which they are added to, is durable.
+        core.send_after_persist(peer, message)
 
-    def _won(self) -> bool:
-        return sum(self.votes.values()) >= self.quorum
 
-    def _lost(self) -> bool:
-        return len(self.votes) - sum(self.votes.values()) > len(self.config.voters) - self.quorum
+def _become_leader(core: Core, now_us: int) -> None:
+    config = core.config
+    core.role = LEADER
+    core.leader = core.id
+    core.votes = {}
+    core.term_start = core.log.last_index + 1
+    core.progress = {
+        peer: Progress(core.term_start, config.inflight_appends_max) for peer in core.peers
+    }
+    core.rounds = Rounds(now_us, config.election_timeout_us)
+    core.lease = Lease(config.election_timeout_us, config.drift_ppm)
+    core.reads = ReadIndex()
+    core.transfer_to = 0
+    core.heartbeat_us = now_us + config.heartbeat_us
+    core.trace("leader", node=core.id, term=core.term, first=core.term_start)
+    # Raft section 8: an entry of the own term commits everything before it.
+    append(core, b"", EMPTY, now_us)
 
-    def _become_leader(self, now_us: int) -> None:
-        self.role = LEADER
-        self.leader = self.id
-        self.votes = {}
-        config = self.config
-        next_index = self.log.last_index + 1
-        self.progress = {
-            peer: Progress(next_index, config.inflight_appends_max, now_us) for peer in self.peers
-        }
-        self.rounds = Rounds(self.lease_us, now_us)
-        self.transfer_to = 0
-        self.heartbeat_us = now_us + config.heartbeat_us
-        self.term_start = next_index
-        self.trace("leader", term=self.term, first=next_index)
-        # Raft section 8: an entry of the own term commits everything before it.
-        self._append(b"", EMPTY, now_us)
 
-    def _append(self, data: bytes, kind: int, now_us: int) -> Index:
-        raise NotImplementedError
+def check_quorum(core: Core, now_us: int) -> None:
+    """A leader that a quorum does not answer is none. Counted from when the newest answered round
+    was sent, so that answers which were under way for long do not keep it in office."""
+    if core.peers and now_us - core.rounds.contact_us > 2 * core.config.election_timeout_us:
+        core.trace("quorum_lost", node=core.id, term=core.term)
+        core.become_follower(core.term, 0, now_us)
 
-    def _refuses_votes(self, now_us: int) -> bool:
-        """A leader may hold a lease that counts on this replica."""
-        if self.damaged or now_us < self.refuse_until_us:
-            return True
-        contact = self.rounds.contact_us if self.role == LEADER else self.contact_us
-        return now_us - contact < self.config.election_timeout_us
 
-    def _up_to_date(self, last_index: Index, last_term: Term) -> bool:
-        """Raft section 5.4.1: the later last term wins, then the longer log."""
-        return (last_term, last_index) >= (self.log.last_term, self.log.last_index)
+def refuses_votes(core: Core, now_us: int) -> bool:
+    """A leader may hold a lease that counts on this replica, or the replica is not to be trusted."""
+    if core.damaged or now_us < core.refuse_until_us:
+        return True
+    contact_us = core.rounds.contact_us if core.role == LEADER else core.contact_us
+    return now_us - contact_us < core.config.election_timeout_us
 
-    def _on_pre_vote(self, sender: NodeId, message: PreVote, now_us: int) -> None:
-        granted = (
-            message.term > self.term
-            and not self._refuses_votes(now_us)
-            and self._up_to_date(message.last_index, message.last_term)
-        )
-        term = message.term if granted else self.term
-        self._send_after_persist(sender, PreVoteReply(term, granted))
 
-    def _on_pre_vote_reply(self, sender: NodeId, message: PreVoteReply, now_us: int) -> None:
-        if not message.granted and message.term > self.term:
-            self._become_follower(message.term, 0, now_us)
-            return
-        if self.role != PRE_CANDIDATE or (message.granted and message.term != self.term + 1):
-            return
-        self.votes[sender] = message.granted
-        if self._won():
-            self._campaign(now_us, transfer=False)
+def _up_to_date(core: Core, last_index: Index, last_term: Term) -> bool:
+    """Raft section 5.4.1: the later last term wins, then the longer log."""
+    return (last_term, last_index) >= (core.log.last_term, core.log.last_index)
 
-    def _on_request_vote(self, sender: NodeId, message: RequestVote, now_us: int) -> None:
-        if self._refuses_votes(now_us) and (not message.transfer or self.damaged):
-            # Not even the term is adopted: a cut-off replica must not depose a working leader.
-            self.trace("vote_refused", term=message.term, sender=sender)
-            return
-        if message.term > self.term:
-            self._become_follower(message.term, 0, now_us)
-        granted = (
-            message.term == self.term
-            and self.vote in (0, sender)
-            and self._up_to_date(message.last_index, message.last_term)
-        )
-        if granted:
-            self._promise(self.term, sender)
-            self._reset_election(now_us)
-        self._send_after_persist(sender, RequestVoteReply(self.term, granted))
 
-    def _on_request_vote_reply(
-        self, sender: NodeId, message: RequestVoteReply, now_us: int
-    ) -> None:
-        if message.term > self.term:
-            self._become_follower(message.term, 0, now_us)
-            return
-        if self.role != CANDIDATE or message.term != self.term:
-            return
-        self.votes[sender] = message.granted
-        if self._won():
-            self._become_leader(now_us)
-        elif self._lost():
-            self._become_follower(self.term, 0, now_us)
+def on_pre_vote(core: Core, sender: NodeId, message: PreVote, now_us: int) -> None:
+    """Would this replica vote so? Nothing here changes, not even the term."""
+    granted = (
+        message.term > core.term
+        and not refuses_votes(core, now_us)
+        and _up_to_date(core, message.last_index, message.last_term)
+    )
+    term = message.term if granted else core.term
+    core.send_after_persist(sender, PreVoteReply(term, granted))
 
-    def _on_timeout_now(self, sender: NodeId, message: TimeoutNow, now_us: int) -> None:
-        if message.term == self.term and self.role != LEADER and self._may_campaign():
-            self._campaign(now_us, transfer=True)
+
+def on_pre_vote_reply(core: Core, sender: NodeId, message: PreVoteReply, now_us: int) -> None:
+    """Campaign once a quorum would vote for this replica."""
+    if not message.granted and message.term > core.term:
+        core.become_follower(message.term, 0, now_us)
+        return
+    if core.role != PRE_CANDIDATE or (message.granted and message.term != core.term + 1):
+        return
+    core.votes[sender] = message.granted
+    if vote_result(core.votes, len(core.config.voters)) is VoteResult.WON:
+        _campaign(core, now_us, transfer=False)
+
+
+def on_request_vote(core: Core, sender: NodeId, message: RequestVote, now_us: int) -> None:
+    """Vote, at most once per term, for a replica whose log is not behind the own one."""
+    if refuses_votes(core, now_us) and (core.damaged or not message.transfer):
+        # Not even the term is adopted: a cut-off replica must not depose a working leader.
+        core.trace("vote_refused", node=core.id, term=message.term, sender=sender)
+        return
+    if message.term > core.term:
+        core.become_follower(message.term, 0, now_us)
+    granted = (
+        message.term == core.term
+        and core.vote in (0, sender)
+        and _up_to_date(core, message.last_index, message.last_term)
+    )
+    if granted:
+        core.promise(core.term, sender)
+        core.reset_election(now_us)
+    core.send_after_persist(sender, RequestVoteReply(core.term, granted))
+
+
+def on_request_vote_reply(
+    core: Core, sender: NodeId, message: RequestVoteReply, now_us: int
+) -> None:
+    """Lead once a quorum voted for this replica."""
+    if message.term > core.term:
+        core.become_follower(message.term, 0, now_us)
+        return
+    if core.role != CANDIDATE or message.term != core.term:
+        return
+    core.votes[sender] = message.granted
+    result = vote_result(core.votes, len(core.config.voters))
+    if result is VoteResult.WON:
+        _become_leader(core, now_us)
+    elif result is VoteResult.LOST:
+        core.become_follower(core.term, 0, now_us)
+
+
+def on_timeout_now(core: Core, sender: NodeId, message: TimeoutNow, now_us: int) -> None:
+    """The leader of this term hands over: campaign at once, without pre-vote."""
+    if message.term == core.term and sender == core.leader and _may_campaign(core):
+        _campaign(core, now_us, transfer=True)

@@ -1,8 +1,10 @@
 """A replica's log: terms of all entries since compaction, and the newest entries themselves.
 
 Older entries were written to the node's log and are read back from there when a slow follower needs
-them, so memory stays bounded by `cache_bytes_max`.
+them, so memory stays bounded by `cache_bytes_max` (plus what is not durable and applied yet).
 """
+
+from bisect import bisect_right
 
 from quoit.base.check import invariant
 from quoit.base.ids import Index, Term
@@ -12,17 +14,19 @@ __all__ = ["RaftLog"]
 
 
 class RaftLog:
-    """Invariant: compacted_index <= first cached index - 1 <= last_index, and terms never fall.
+    """One replica's entries after the compacted point.
 
     compacted_index, compacted_term  the last entry that was forgotten
-    terms        terms[i] is the term of entry compacted_index + 1 + i
-    cache        the newest entries; the first one's index is cache_first
+    last_index   the newest entry; Invariant: compacted_index + len(terms)
+    terms        terms[i] is the term of entry compacted_index + 1 + i; Invariant: never fall
+    cache        the newest entries, ending at last_index; the first one's index is cache_first
+    cache_first  Invariant: compacted_index < cache_first == last_index + 1 - len(cache)
     cache_bytes  sum of the cached entries' data
     """
 
     __slots__ = (
         "cache", "cache_bytes", "cache_bytes_max", "cache_first", "compacted_index",
-        "compacted_term", "reader", "terms",
+        "compacted_term", "last_index", "reader", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -34,16 +38,12 @@ class RaftLog:
     ) -> None:
         self.compacted_index, self.compacted_term = compacted
         self.terms: list[Term] = [entry.term for entry in entries]
+        self.last_index: Index = self.compacted_index + len(entries)
         self.cache: list[Entry] = list(entries)
         self.cache_first = self.compacted_index + 1
         self.cache_bytes = sum(len(entry.data) for entry in entries)
         self.cache_bytes_max = cache_bytes_max
         self.reader = reader
-
-    @property
-    def last_index(self) -> Index:
-        """Index of the newest entry."""
-        return self.compacted_index + len(self.terms)
 
     @property
     def last_term(self) -> Term:
@@ -61,6 +61,7 @@ class RaftLog:
 
     def append(self, entry: Entry) -> None:
         """Add the next entry."""
+        self.last_index += 1
         self.terms.append(entry.term)
         self.cache.append(entry)
         self.cache_bytes += len(entry.data)
@@ -69,16 +70,18 @@ class RaftLog:
         """Remove the entries from `index` on."""
         invariant(index > self.compacted_index, "truncation below the compacted log", index=index)
         del self.terms[index - self.compacted_index - 1 :]
+        self.last_index = self.compacted_index + len(self.terms)
         keep = max(0, index - self.cache_first)
         self.cache_bytes -= sum(len(entry.data) for entry in self.cache[keep:])
         del self.cache[keep:]
-        if not self.cache:
-            self.cache_first = min(self.cache_first, index)
+        self.cache_first = min(self.cache_first, index)
 
     def slice(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
-        """Entries low..high-1, at least one if there are any, then up to `bytes_max` bytes."""
+        """Entries low..high-1, at least one if there are any, then up to `bytes_max` bytes; fewer
+        where the part that is read back from disk ends."""
         if low >= high:
             return []
+        invariant(low > self.compacted_index, "a compacted entry is wanted", index=low)
         if low < self.cache_first:
             return self.reader.entries(low, min(high, self.cache_first), bytes_max)
         found = self.cache[low - self.cache_first : high - self.cache_first]
@@ -94,6 +97,7 @@ class RaftLog:
         if self.cache_bytes <= self.cache_bytes_max:
             return
         count = 0
+        # Down to half, so that the list is not shifted for every entry.
         target = self.cache_bytes_max // 2
         for entry in self.cache:
             if entry.index > upto or self.cache_bytes <= target:
@@ -104,35 +108,54 @@ class RaftLog:
         self.cache_first += count
 
     def compact(self, index: Index, term: Term) -> None:
-        """Forget the entries up to `index`."""
+        """Forget the entries up to `index`, whose entry has `term`."""
         drop = index - self.compacted_index
         invariant(0 <= drop <= len(self.terms), "compaction beyond the log", index=index)
         del self.terms[:drop]
         self.compacted_index, self.compacted_term = index, term
-        cached = max(0, index + 1 - self.cache_first)
-        if cached:
+        cached = index + 1 - self.cache_first
+        if cached > 0:
             self.cache_bytes -= sum(len(entry.data) for entry in self.cache[:cached])
             del self.cache[:cached]
-            self.cache_first += cached
-            self.cache_first = (
-                max(self.cache_first, index + 1) if not self.cache else self.cache_first
-            )
+            self.cache_first = index + 1
 
     def reset(self, index: Index, term: Term) -> None:
         """Forget everything; the next entry follows (index, term)."""
         self.terms = []
         self.cache = []
         self.cache_bytes = 0
+        self.last_index = index
         self.cache_first = index + 1
         self.compacted_index, self.compacted_term = index, term
 
-    def find_conflict_hint(self, index: Index, term: Term) -> tuple[Index, Term]:
-        """The greatest (index', term') with index' <= index and term' <= term: at best a match with a
-        leader whose entry at `index` has `term` (the hint that saves a step per entry)."""
-        probe = min(index, self.last_index)
-        while probe > self.compacted_index:
-            found = self.terms[probe - self.compacted_index - 1]
-            if found <= term:
-                return probe, found
-            probe -= 1
-        return self.compacted_index, self.compacted_term
+    def conflict_hint(self, index: Index, term: Term) -> tuple[Index, Term]:
+        """The greatest (index', term') in this log with index' <= index and term' <= term: all that
+        follows cannot match a log that has `term` at `index`, since terms never fall. So a back-off
+        takes a message per differing term at most, not one per entry (Raft section 5.3, end)."""
+        high = max(0, min(index, self.last_index) - self.compacted_index)
+        offset = bisect_right(self.terms, term, 0, high)
+        if offset == 0:
+            return self.compacted_index, self.compacted_term
+        return self.compacted_index + offset, self.terms[offset - 1]
+
+    def check(self) -> None:
+        """Assert the invariants above; linear in the cache, so for tests and the simulator."""
+        invariant(self.last_index == self.compacted_index + len(self.terms), "length of the log")
+        invariant(self.compacted_index < self.cache_first, "the cache holds compacted entries")
+        invariant(
+            self.cache_first + len(self.cache) == self.last_index + 1,
+            "the cache ends where the log ends",
+            first=self.cache_first, count=len(self.cache), last=self.last_index,
+        )  # fmt: skip
+        invariant(
+            self.cache_bytes == sum(len(entry.data) for entry in self.cache), "size of the cache"
+        )
+        if self.cache:
+            newest = self.cache[-1]
+            invariant(
+                (newest.index, newest.term) == (self.last_index, self.last_term),
+                "the newest entry is where it belongs",
+                entry=newest.index, last=self.last_index,
+            )  # fmt: skip
+        if self.terms:
+            invariant(self.compacted_term <= self.terms[0], "terms never fall")

@@ -1,27 +1,36 @@
 """One Raft replica as a value machine: dispatch, time, proposals, reads, and the Ready.
 
-Follows Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version)
-and Ongaro's thesis; the mechanisms live in election.py, replication.py, rounds.py (leases and reads),
-progress.py and log.py.
+Follows Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended
+version) and Ongaro's thesis, *Consensus: Bridging Theory and Practice*. The mechanisms are functions
+over the `Core`: election.py, replication.py (leader), follower.py, snapshot.py, transfer.py; and
+small classes: log.py, progress.py, rounds.py, lease.py, read_index.py.
+
+Deviation: messages carry round numbers, so that a lease and a read's proof count from when a message
+was sent. Deviation: a replica whose disk lost synced data takes part without being counted.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from quoit.base.check import invariant
 from quoit.base.errors import NotLeader
 from quoit.base.ids import Index, NodeId, Term
-from quoit.quorum.agreement import EFFECTS, HardState, Ready
+from quoit.quorum.agreement import EFFECTS, Entry, HardState, Ready
+from quoit.raft import election, follower, replication, snapshot, transfer
 from quoit.raft import messages as m
-from quoit.raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE
-from quoit.raft.replication import Replication
+from quoit.raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, Core
 
 __all__ = ["CANDIDATE", "FOLLOWER", "LEADER", "PRE_CANDIDATE", "Raft"]
 
+_UNLIMITED = 1 << 62
 
-class Raft(Replication):
-    """See quorum.agreement.Agreement for the contract."""
 
-    # Properties
+class Raft(Core):
+    """See quorum.agreement.Agreement for the contract, core.Core for the state."""
+
+    __slots__ = ()
+
+    # What it is
 
     @property
     def is_leader(self) -> bool:
@@ -45,75 +54,77 @@ class Raft(Replication):
     def log_bytes(self) -> int:
         """Size of the log's data, estimated from what is in memory."""
         cached = len(self.log.cache)
-        average = self.log.cache_bytes // cached if cached else 0
-        return average * len(self.log.terms)
+        return self.log.cache_bytes * len(self.log.terms) // cached if cached else 0
 
     def can_serve(self) -> bool:
         """Leader, and an entry of its own term is committed."""
         return self.role == LEADER and self.commit_index >= self.term_start
 
     def lease_valid(self, now_us: int) -> bool:
-        """Nobody else can have been elected before now, by the drift bound."""
-        if self.role != LEADER or self.commit_index < self.term_start:
+        """Nobody else can have been elected by now, and this replica knows all that was committed."""
+        if not self.can_serve():
             return False
         if not self.peers:
             return True
-        rounds = self.rounds
-        return self.config.lease_enabled and not rounds.revoked and now_us < rounds.lease_until_us
+        return self.config.lease_enabled and self.lease.valid(now_us)
 
     def most_advanced(self, among: list[NodeId]) -> NodeId:
-        """Of the nodes `among`, the follower whose log reaches furthest."""
+        """Leader: of the nodes `among`, the follower whose log reaches furthest."""
         return max(among, key=lambda peer: (self.progress[peer].match_index, -peer))
+
+    def accepts_snapshot(self, term: Term, index: Index) -> bool:
+        """A snapshot of `index` from a leader of `term` would bring this replica forward."""
+        return snapshot.accepts(self, term, index)
 
     # Inputs
 
     def step(self, sender: NodeId, message: Any, now_us: int) -> None:
         """A peer's message."""
-        if sender not in self.peers:
-            self.trace("foreign_message", sender=sender)
-            return
         handler = _HANDLERS.get(type(message))
-        if handler is not None:
-            getattr(self, handler)(sender, message, now_us)
+        if handler is None or sender not in self.peers:
+            self.trace("foreign_message", node=self.id, sender=sender)
+            return
+        handler(self, sender, message, now_us)
 
     def tick(self, now_us: int) -> None:
         """Time passed."""
         if self.role != LEADER:
             if now_us >= self.election_us:
-                self._pre_campaign(now_us)
+                election.pre_campaign(self, now_us)
             return
+        transfer.expire(self, now_us)
         if now_us >= self.heartbeat_us:
-            self._broadcast_heartbeat(self.rounds.start(now_us), now_us)
-        if self.transfer_to and now_us >= self.transfer_deadline_us:
-            self.trace("transfer_aborted", term=self.term, to=self.transfer_to)
-            self.transfer_to = 0
-        self._check_quorum(now_us)
-
-    def _check_quorum(self, now_us: int) -> None:
-        """A leader that a quorum does not answer is none (thesis section 6.2)."""
-        if not self.peers:
-            return
-        heard = sorted((one.heard_us for one in self.progress.values()), reverse=True)
-        if now_us - heard[self.quorum - 2] > 2 * self.config.election_timeout_us:
-            self.trace("quorum_lost", term=self.term)
-            self._become_follower(self.term, 0, now_us)
+            replication.broadcast_heartbeat(self, self.rounds.start(now_us), now_us)
+        election.check_quorum(self, now_us)
 
     def next_deadline_us(self) -> int:
         """When `tick` next has something to do."""
         return self.heartbeat_us if self.role == LEADER else self.election_us
 
+    def campaign_soon(self, at_us: int) -> None:
+        """Look for votes at `at_us` if there is no leader: for the preferred replica of a shard that
+        never ran before."""
+        if not self.leader and self.role != LEADER:
+            self.election_us = min(self.election_us, max(at_us, self.refuse_until_us))
+
     def propose(self, data: bytes, now_us: int, kind: int = EFFECTS) -> tuple[Index, Term]:
-        """Append to the log as leader."""
-        if self.role != LEADER or self.transfer_to:
-            raise NotLeader(self.leader if self.role != LEADER else self.transfer_to)
-        return self._append(data, kind, now_us), self.term
+        """Append to the log as leader. NotLeader: proven not proposed."""
+        if self.role != LEADER:
+            raise NotLeader(self.leader)
+        if self.transfer_to:
+            raise NotLeader(self.transfer_to)
+        return replication.append(self, data, kind, now_us), self.term
 
     def persisted(self, index: Index, term: Term) -> None:
-        """The own log is durable up to `index`, whose entry then had `term`."""
-        if index > self.stable_index and self.log.term(index) == term:
+        """The own log is durable up to `index`, whose entry then had `term`. Of no consequence if
+        the entry was replaced since."""
+        # Writes are made in order, and the term was promised before it was used.
+        if term > self.durable_term:
+            self.durable_term = term
+        if self.stable_index < index <= self.handed_index and self.log.term(index) == term:
             self.stable_index = index
             if self.role == LEADER:
-                self._maybe_commit()
+                replication.maybe_commit(self)
 
     def promised(self, hard_state: HardState) -> None:
         """`hard_state` is durable."""
@@ -125,37 +136,21 @@ class Raft(Replication):
         self.log.evict(min(index, self.stable_index))
 
     def read(self, read_id: int, now_us: int) -> None:
-        """Ask for proof that the state is current."""
+        """Ask for proof that the state is current; answered in Ready.reads or reads_failed."""
+        if self.role == LEADER:
+            self.reads.ask(read_id, now_us)
+        else:
+            self.reads_failed.append(read_id)
         self.has_ready = True
-        if self.role != LEADER:
-            self._reads_failed.append(read_id)
-            return
-        self.rounds.pending.append(read_id)
-        self._start_read_round(now_us)
-
-    def _start_read_round(self, now_us: int) -> None:
-        rounds = self.rounds
-        if not rounds.pending or not self.can_serve():
-            return
-        ids, rounds.pending = rounds.pending, []
-        if not self.peers:
-            self._reads.extend((read_id, self.commit_index) for read_id in ids)
-            return
-        # A round of its own: only acknowledgements sent after the read arrived can prove it.
-        round_number = rounds.start(now_us)
-        rounds.waiting.append((round_number, self.commit_index, ids))
-        self._broadcast_heartbeat(round_number, now_us)
 
     def transfer(self, to: NodeId, now_us: int) -> None:
-        """Hand leadership over. A TimeoutNow may arrive arbitrarily late and override the lease's
-        protection, so the lease is gone for the rest of the term, even if the transfer fails."""
-        if self.role != LEADER or to not in self.progress:
-            return
-        self.rounds.revoked = True
-        self.transfer_to = to
-        self.transfer_sent = False
-        self.transfer_deadline_us = now_us + self.config.election_timeout_us
-        self._hand_over(to)
+        """Hand leadership over. Revokes the lease for the rest of the term first."""
+        transfer.begin(self, to, now_us)
+
+    def snapshot_done(self, to: NodeId, index: Index, ok: bool, now_us: int) -> None:
+        """The transfer of the snapshot at `index` ended. After a failure it is tried again later."""
+        if snapshot.done(self, to, index, ok):
+            replication.replicate(self, to, self.progress[to], now_us)
 
     def compact(self, index: Index) -> None:
         """Forget entries up to `index`, which the engine holds durably."""
@@ -171,56 +166,89 @@ class Raft(Replication):
         """Effects since the last call; None when there are none."""
         if not self.has_ready:
             return None
-        self.has_ready = False
-        if self.rounds.pending and self.can_serve():
-            self._start_read_round(self.rounds.current_us + 1)
-            self.has_ready = False
+        if self.reads.pending and self.can_serve():
+            self._begin_reads()
         log = self.log
-        entries = []
+        entries: list[Entry] = []
         if self.handed_index < log.last_index:
-            entries = log.slice(self.handed_index + 1, log.last_index + 1, 1 << 62)
+            entries = log.slice(self.handed_index + 1, log.last_index + 1, _UNLIMITED)
             self.handed_index = log.last_index
-        committed = []
-        while self.applying_index < self.commit_index:
-            part = log.slice(self.applying_index + 1, self.commit_index + 1, 1 << 62)
-            committed.extend(part)
-            self.applying_index += len(part)
-        hard_state = None
-        if self._hard_dirty:
-            hard_state = HardState(self.term, self.vote)
-            self._hard_dirty = False
+        committed: list[Entry] = []
+        if self.applying_index < self.commit_index:
+            low, high = self.applying_index + 1, self.commit_index + 1
+            committed = log.slice(low, high, self.config.committed_bytes_max)
+            self.applying_index += len(committed)
+        hard_state = HardState(self.term, self.vote) if self.hard_dirty else None
+        self.hard_dirty = False
         ready = Ready(
-            hard_state, entries, self._snapshot, self._messages, self._after, committed,
-            self._reads, self._reads_failed, self._snapshot_wanted,
+            hard_state, entries, self.snapshot, self.messages, self.after, committed,
+            self.proven, self.reads_failed, self.snapshot_wanted,
         )  # fmt: skip
-        self._snapshot = None
-        self._messages, self._after = [], []
-        self._reads, self._reads_failed, self._snapshot_wanted = [], [], []
+        self.messages, self.after = [], []
+        if self.proven or self.reads_failed:
+            self.proven, self.reads_failed = [], []
+        if self.snapshot_wanted:
+            self.snapshot_wanted = []
+        self.snapshot = None
+        self.has_ready = self.applying_index < self.commit_index
         return ready
 
+    def _begin_reads(self) -> None:
+        """One round for all waiting reads, or none if nobody else has a say."""
+        reads, rounds = self.reads, self.rounds
+        if not self.peers:
+            reads.begin(rounds.acknowledged, self.commit_index)
+            self.proven.extend(reads.proven(rounds.acknowledged))
+            return
+        # The present is not before either of these, and a start that is too early only shortens
+        # the lease.
+        now_us = max(reads.pending_us, rounds.current_us)
+        # A round of its own: only what is answered after the read arrived can prove it.
+        round_number = rounds.start(now_us)
+        reads.begin(round_number, self.commit_index)
+        replication.broadcast_heartbeat(self, round_number, now_us)
+
     def check(self) -> None:
-        """Assert every invariant."""
-        last = self.log.last_index
+        """Assert every invariant; the simulator calls this after each step."""
+        log = self.log
+        last = log.last_index
+        log.check()
+        invariant(log.compacted_index <= self.applied_index, "compacted before applied")
         invariant(self.applied_index <= self.applying_index, "applied before handed out")
         invariant(self.applying_index <= self.commit_index, "handed out before committed")
         invariant(self.commit_index <= last, "committed beyond the log")
-        invariant(self.stable_index <= self.handed_index <= last, "durable before handed out")
-        invariant(self.log.compacted_index <= self.applied_index, "compacted before applied")
+        invariant(self.stable_index <= self.handed_index, "durable before handed out")
+        invariant(self.handed_index <= last, "handed out beyond the log")
+        invariant(log.last_term <= self.term, "an entry of a future term")
+        invariant(self.durable_term <= self.term, "a future term is durable")
+        invariant(self.vote == 0 or self.vote in self.config.voters, "vote for a stranger")
+        invariant(
+            self.role != LEADER or self.leader == self.id, "a leader follows", leader=self.leader
+        )
+        invariant(self.role not in (CANDIDATE, LEADER) or self.vote == self.id, "votes for itself")
+        invariant(not self.damaged or self.role in (FOLLOWER,), "damaged, and yet it campaigns")
+        invariant(
+            (self.role == LEADER) == bool(self.progress) or not self.peers, "progress of a leader"
+        )
         for progress in self.progress.values():
-            invariant(progress.match_index < progress.next_index, "next is behind match")
+            progress.check()
             invariant(progress.match_index <= last, "match beyond the leader's log")
+            invariant(progress.round <= self.rounds.current, "an answer to an unsent round")
+        if self.role == LEADER:
+            invariant(log.term(self.term_start) in (self.term, None), "first entry of the term")
+            invariant(self.term_start <= last, "a leader has an entry of its own")
 
 
-_HANDLERS: dict[type, str] = {
-    m.AppendEntries: "_on_append",
-    m.AppendEntriesReply: "_on_append_reply",
-    m.Heartbeat: "_on_heartbeat",
-    m.HeartbeatReply: "_on_heartbeat_reply",
-    m.PreVote: "_on_pre_vote",
-    m.PreVoteReply: "_on_pre_vote_reply",
-    m.RequestVote: "_on_request_vote",
-    m.RequestVoteReply: "_on_request_vote_reply",
-    m.TimeoutNow: "_on_timeout_now",
-    m.InstallSnapshot: "_on_install_snapshot",
-    m.InstallSnapshotReply: "_on_snapshot_reply",
+_HANDLERS: dict[type, Callable[[Core, NodeId, Any, int], None]] = {
+    m.AppendEntries: follower.on_append,
+    m.AppendEntriesReply: replication.on_append_reply,
+    m.Heartbeat: follower.on_heartbeat,
+    m.HeartbeatReply: replication.on_heartbeat_reply,
+    m.PreVote: election.on_pre_vote,
+    m.PreVoteReply: election.on_pre_vote_reply,
+    m.RequestVote: election.on_request_vote,
+    m.RequestVoteReply: election.on_request_vote_reply,
+    m.TimeoutNow: election.on_timeout_now,
+    m.InstallSnapshot: snapshot.on_install,
+    m.InstallSnapshotReply: replication.on_snapshot_reply,
 }

@@ -1,49 +1,41 @@
-"""Proof of leadership: rounds of messages that a quorum answered, and what follows from them.
+"""Rounds: one leadership's numbered sends, and which of them a quorum has answered.
 
-A *read* is safe when a quorum acknowledged a round that was started after the read arrived (thesis
-section 6.4). A *lease* is a local stand-in for such a round: a follower that acknowledged a round
-refuses to vote for T after it heard it, so no other leader can be elected before T has passed since
-the round was SENT, measured on the leader's clock and shortened by the drift bound.
+A follower echoes the number of the round it answers. Only the leader knows when it started which
+round, so no clock value ever travels.
 """
 
 from collections import deque
 
-from quoit.base.ids import Index
-
 __all__ = ["Rounds"]
 
-_SENT_MAX = 4096
+_GRAINS = 512
 
 
 class Rounds:
-    """One term's rounds. Invariant: lease_until_us never falls.
+    """One term's rounds, numbered from 1. Starts are remembered a grain of time apart: a round that
+    was started between two of them counts from the earlier, which only errs to the safe side. A
+    leader gives up after two time-outs without an answer, which bounds what is remembered.
 
-    current        number of the newest round
-    current_us     when it was started
-    acknowledged   the newest round that a quorum acknowledged
-    contact_us     when that round was started
-    lease_until_us end of the lease
-    revoked        no lease for the rest of the term (leadership is being handed over)
-    pending        read ids that wait for a round to be started
-    waiting        (round, commit index then, read ids) that wait for that round's quorum
+    current       number of the newest round
+    current_us    when it was started
+    acknowledged  the newest round that a quorum acknowledged; Invariant: never falls
+    contact_us    when the newest round whose start is remembered and that a quorum acknowledged was
+                  started; at first, when the leadership began. Invariant: never falls
     """
 
     __slots__ = (
-        "_lease_us", "_sent", "acknowledged", "contact_us", "current", "current_us",
-        "lease_until_us", "pending", "revoked", "waiting",
+        "_grain_us", "_remembered_us", "_sent", "acknowledged", "contact_us", "current",
+        "current_us",
     )  # fmt: skip
 
-    def __init__(self, lease_us: int, now_us: int) -> None:
-        self._lease_us = lease_us
-        self._sent: deque[tuple[int, int]] = deque()
+    def __init__(self, now_us: int, election_timeout_us: int) -> None:
+        self._grain_us = election_timeout_us // _GRAINS
+        self._remembered_us = now_us - self._grain_us
+        self._sent: deque[tuple[int, int]] = deque(maxlen=4 * _GRAINS)
         self.current = 0
         self.current_us = -1
         self.acknowledged = 0
         self.contact_us = now_us
-        self.lease_until_us = 0
-        self.revoked = False
-        self.pending: list[int] = []
-        self.waiting: deque[tuple[int, Index, list[int]]] = deque()
 
     def at(self, now_us: int) -> int:
         """The round for a message sent now; messages of one moment share it."""
@@ -53,37 +45,17 @@ class Rounds:
         """A new round, started now."""
         self.current += 1
         self.current_us = now_us
-        if len(self._sent) >= _SENT_MAX:
-            # Dropping an old round only loses an older, shorter lease.
-            self._sent.popleft()
-        self._sent.append((self.current, now_us))
+        if now_us - self._remembered_us >= self._grain_us:
+            self._remembered_us = now_us
+            self._sent.append((self.current, now_us))
         return self.current
 
-    def quorum_reached(self, round_number: int) -> None:
-        """A quorum acknowledged `round_number`."""
+    def quorum_reached(self, round_number: int) -> bool:
+        """A quorum acknowledged `round_number`; True if that is news."""
         if round_number <= self.acknowledged:
-            return
+            return False
         self.acknowledged = round_number
         sent = self._sent
-        started_us = -1
         while sent and sent[0][0] <= round_number:
-            started_us = sent.popleft()[1]
-        if started_us >= 0:
-            self.contact_us = max(self.contact_us, started_us)
-            self.lease_until_us = max(self.lease_until_us, started_us + self._lease_us)
-
-    def proven(self) -> list[tuple[int, Index]]:
-        """(read id, index) of the reads whose round has its quorum by now."""
-        found: list[tuple[int, Index]] = []
-        waiting = self.waiting
-        while waiting and waiting[0][0] <= self.acknowledged:
-            _, index, ids = waiting.popleft()
-            found.extend((read_id, index) for read_id in ids)
-        return found
-
-    def abandon(self) -> list[int]:
-        """All reads that were not proven."""
-        ids = [read_id for _, _, group in self.waiting for read_id in group] + self.pending
-        self.waiting.clear()
-        self.pending = []
-        return ids
+            self.contact_us = sent.popleft()[1]
+        return True
