@@ -43,4 +43,9 @@ def plain(value: bytes, longest: int = 128) -> str:
 def unknown_subcommand(args: list[bytes]) -> str:
     """Redis' text for a subcommand that does not exist, or has a wrong number of arguments."""
     container = plain(args[0]).upper()
-    return f"ERR unknown subcommand '{plain(args[1])}'. Try {container} HELP."
+    name = plain(args[1])
+    spec = COMMANDS.get(container.encode())
+    if spec is not None and name.upper() in spec.subcommands:
+        full = f"{container}|{name}".lower()
+        return f"ERR wrong number of arguments for '{full}' command"
+    return f"ERR unknown subcommand '{name}'. Try {container} HELP."

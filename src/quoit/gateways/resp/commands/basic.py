@@ -3,7 +3,6 @@
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from quoit import __version__
 from quoit.base.slots import DATABASES
 from quoit.data.commands.parse import integer_or_none
 from quoit.gateways.resp.own import own, plain
@@ -44,7 +43,7 @@ def select(connection: "RespConnection", args: list[bytes], ticket: int) -> byte
     """SELECT index."""
     number = integer_or_none(args[1])
     if number is None:
-        return b"-ERR invalid DB index\r\n"
+        return b"-ERR value is not an integer or out of range\r\n"
     if not 0 <= number < DATABASES:
         return b"-ERR DB index is out of range\r\n"
     connection.session.db = number
@@ -130,7 +129,6 @@ def hello(connection: "RespConnection", args: list[bytes], ticket: int) -> bytes
         (b"mode", resp.bulk(b"standalone")),
         (b"role", resp.bulk(b"master")),
         (b"modules", resp.array([])),
-        (b"quoit", resp.bulk(__version__.encode())),
     ]
     return resp.mapping([(resp.bulk(key), value) for key, value in facts], proto)
 

@@ -199,6 +199,8 @@ def _slot_keys(connection: "RespConnection", args: list[bytes], ticket: int) -> 
     slot = _slot(args[2])
     if slot is None:
         return b"-ERR Invalid slot\r\n"
+    if ticket < 0:
+        return b"-ERR a slot's keys cannot be listed inside a transaction\r\n"
     limit = -1
     if len(args) == 4:
         number = integer_or_none(args[3])
@@ -214,7 +216,6 @@ def _slot_keys(connection: "RespConnection", args: list[bytes], ticket: int) -> 
     -2,
     group="cluster",
     since="3.0.0",
-    flags=("no_multi",),
     subcommands=_SUBCOMMANDS,
     summary="The shards and nodes, as Redis Cluster would tell them.",
 )
