@@ -531,7 +531,7 @@ class Node:
             self._release_parked(now)
         ran = False
         for replica in self.serving.values():
-            if replica.reads or (replica.queue and replica.inflight is None):
+            if replica.reads or replica.can_propose():
                 replica.run(now, self.wall_ms)
                 ran = True
         return bool(progressed) or ran

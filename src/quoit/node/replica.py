@@ -129,8 +129,13 @@ class Replica:
                 self._finish_reads(reads, wall_ms)
             else:
                 self._prove(reads, now_us)
-        if self.queue and self.inflight is None:
+        if self.can_propose():
             self._propose(now_us, wall_ms)
+
+    def can_propose(self) -> bool:
+        """Commands wait and may form a batch: none is in flight, and leadership is not being handed
+        over (a core that hands over takes no proposals, until it is done or gives up)."""
+        return bool(self.queue) and self.inflight is None and not self.raft.transfer_to
 
     def _prove(self, items: list[Item], now_us: int) -> None:
         read_id = self.next_read_id

@@ -47,7 +47,7 @@ class Host(Protocol):
         """Put a frame on its way."""
         ...
 
-    def note(self, node: int, event: str, **facts: object) -> None:
+    def note(self, node: int, event: str, /, **facts: object) -> None:
         """A fact for the trace."""
         ...
 
@@ -303,14 +303,13 @@ class Machine:
     def _write(self, write: Write) -> None:
         self.writing = write
         delay = 50 + int(self.rng.expovariate(1.0) * self.disk_us)
-        hang = max(0, self.hang_until - self.world.now_us)
-        self.world.after(hang + delay, self._written, self.life, write)
+        self.world.after(delay, self._written, self.life, write)
 
     def _written(self, life: int, write: Write) -> None:
         if life != self.life or self.writing is not write or self.log is None:
             return
         if self.world.now_us < self.hang_until:
-            self._write(write)
+            self.world.after(10_000, self._written, life, write)
             return
         self.writing = None
         try:

@@ -38,7 +38,7 @@ class World(Protocol):
         """A dead node's process starts again."""
         ...
 
-    def note(self, node: int, event: str, **facts: object) -> None:
+    def note(self, node: int, event: str, /, **facts: object) -> None:
         """A fact for the trace."""
         ...
 

@@ -38,6 +38,7 @@ __all__ = ["Client", "Probe", "Unexpected", "Workload", "interpret"]
 
 _ = commands  # importing the package fills the table
 _UNKNOWN_PER_KEY_MAX = 6
+WATCH_ABA = True
 _PROTO_NULLS = (b"$-1\r\n", b"_\r\n")
 
 
@@ -166,7 +167,12 @@ class Workload:
             return slot, rng.choices((GET, INCR), (40, 60))[0]
         if slot.kind == "a":
             return slot, rng.choices((GET, APPEND), (50, 50))[0]
-        return slot, rng.choices((GET, SET, SETNX, CAS, DEL), (50, 32, 6, 8, 4))[0]
+        kind = rng.choices((GET, SET, SETNX, CAS, DEL), (50, 32, 6, 8, 4))[0]
+        if WATCH_ABA and kind == DEL and slot.number % 2:
+            kind = SET
+        if WATCH_ABA and kind == CAS and slot.number % 2 == 0:
+            kind = SET
+        return slot, kind
 
 
 class Client:

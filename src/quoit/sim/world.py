@@ -57,8 +57,7 @@ class World:
     machines   node id -> machine
     failure    the first failure; the run ends there
     hits       fault kind -> how often it touched something
-    commits    shard -> highest applied index anywhere (in elections)
-    stale_leases  leaderships whose lease was seen to outlive a newer leader (white box)
+    leaderships  (time, shard, term, node), as they were seen to begin
     """
 
     def __init__(self, options: Options, *, trace: Callable[[str], None] | None = None) -> None:
@@ -77,6 +76,7 @@ class World:
         self.logs = LogMatchingChecker()
         self.replicas = ReplicaChecker()
         self.newest_leader: dict[int, tuple[int, int]] = {}
+        self.leaderships: list[tuple[int, int, int, int]] = []
         self.check_leases = True
         self.network = Network(self, options)
         self.machines = {
@@ -84,7 +84,6 @@ class World:
             for number in range(1, options.nodes + 1)
         }
         self.workload = Workload(self, options)
-        self.started_nodes: dict[int, None] = {}
 
     def _clock(self, number: int) -> NodeClock:
         options = self.options
@@ -163,7 +162,7 @@ class World:
         """A fault touched something."""
         self.hits[kind] = self.hits.get(kind, 0) + 1
 
-    def note(self, node: int, event: str, **facts: object) -> None:
+    def note(self, node: int, event: str, /, **facts: object) -> None:
         """A fact for the trace and its hash."""
         detail = " ".join(f"{name}={value}" for name, value in facts.items())
         line = f"{self.true.now_us / 1e6:11.6f} n{node} {event} {detail}"
@@ -251,6 +250,7 @@ class World:
         raft = replica.raft
         shard = replica.id
         self.elections.changes += 1
+        self.leaderships.append((self.now_us, shard, raft.term, machine.id))
         index = self.elections.committed_index(shard)
         problem = self.elections.complete(
             shard, raft.term, machine.id, raft.first_index, raft.term_at(index)

@@ -16,6 +16,7 @@ that runs out of its budget says so (INCONCLUSIVE); that is never a pass.
 from itertools import pairwise
 
 import msgspec
+from msgspec import structs
 
 from quoit.sim.history import (
     APPEND,
@@ -40,6 +41,7 @@ STEPS_MAX = 300_000
 """Budget of the search for one key; about two seconds."""
 
 State = bytes | None
+_UNSEEN = b"\0a value that nobody saw"
 
 
 class Verdict(msgspec.Struct):
@@ -336,8 +338,27 @@ class _Search:
         return place.following, 0
 
 
+def _canonical(operations: list[Operation]) -> list[Operation]:
+    """Unknown writes of values that nobody saw differ in nothing that matters: give them one value,
+    so that the search need not try their orders."""
+    seen: dict[bytes | int | None, None] = {}
+    for operation in operations:
+        if operation.kind == CAS:
+            seen[operation.expected] = None
+        if operation.outcome == OK:
+            seen[operation.result] = None
+    return [
+        structs.replace(operation, argument=_UNSEEN)
+        if operation.outcome != OK
+        and operation.kind in (SET, SETNX, CAS)
+        and operation.argument not in seen
+        else operation
+        for operation in operations
+    ]
+
+
 def _search(operations: list[Operation], shown: list[Operation], steps_max: int) -> Verdict:
-    search = _Search(operations)
+    search = _Search(_canonical(operations))
     result, steps = search.run(steps_max)
     if result == LEGAL:
         return Verdict(LEGAL, steps=steps)
@@ -350,12 +371,12 @@ def _search(operations: list[Operation], shown: list[Operation], steps_max: int)
 
 
 def _alike(opened: list[tuple[int, Operation]]) -> dict[int, int]:
-    """Unknown INCRs and unknown DELs are interchangeable, so it is enough to try them in order of
-    invocation: bit -> bit that must be linearized before it."""
+    """Unknown operations that do the same are interchangeable, so it is enough to try them in order
+    of invocation: bit -> bit that must be linearized before it."""
     rule: dict[int, int] = {}
-    last: dict[str, int] = {}
+    last: dict[tuple[str, bytes, bytes | None], int] = {}
     for bit, operation in opened:
-        if operation.kind in (INCR, DEL):
-            rule[bit] = last.get(operation.kind, 0)
-            last[operation.kind] = bit
+        effect = (operation.kind, operation.argument, operation.expected)
+        rule[bit] = last.get(effect, 0)
+        last[effect] = bit
     return rule
