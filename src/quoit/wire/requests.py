@@ -37,6 +37,7 @@ class RequestParser:
 
     error   not empty: the client broke the protocol (Redis' text without the code); nothing more
             will be parsed, and the connection must be closed after what was parsed is answered
+    oversize  the error is a length above our limit: the client goes on sending what it announced
     silent  the error must not be answered at all (a web browser was lured to this port)
 
     A guest (not authenticated yet) may send arrays of 10 items of 16 KiB, and gets one command per
@@ -46,7 +47,8 @@ class RequestParser:
 
     __slots__ = (
         "_args", "_buffer", "_guest", "_heads", "_length", "_missing", "_position", "_size",
-        "bulk_bytes_max", "error", "inline_bytes_max", "request_bytes_max", "silent",
+        "bulk_bytes_max", "error", "inline_bytes_max", "oversize", "request_bytes_max",
+        "silent",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,7 @@ class RequestParser:
     ) -> None:
         self.error = ""
         self.silent = False
+        self.oversize = False
         self.inline_bytes_max = inline_bytes_max
         self.request_bytes_max = request_bytes_max
         self._guest = guest
@@ -228,11 +231,13 @@ class RequestParser:
                 return False
             length = _number(line)
             if length is None or not 0 <= length <= self.bulk_bytes_max:
+                self.oversize = length is not None and not self._guest and length > 0
                 return self._fail("invalid bulk length")
             if self._guest and length > _GUEST_BULK_BYTES_MAX:
                 return self._fail("unauthenticated bulk length")
             self._size += length
             if self._size > self.request_bytes_max:
+                self.oversize = True
                 return self._fail("too big request")
             self._length = length
         start = self._position

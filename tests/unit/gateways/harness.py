@@ -166,6 +166,7 @@ class FakeTransport:
         self.reading = True
         self.closed = False
         self.aborted = False
+        self.eof_written = False
         self.protocol: RespConnection | None = None
 
     def write(self, data: bytes) -> None:
@@ -195,6 +196,12 @@ class FakeTransport:
     def resume_reading(self) -> None:
         assert not self.reading
         self.reading = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof_written = self.closed = True
 
     def close(self) -> None:
         self.closed = True

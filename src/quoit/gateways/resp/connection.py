@@ -13,6 +13,7 @@ chunk of commands, the held replies and the transport's buffer.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from quoit.base import limits
 from quoit.base.errors import QuoitError
 from quoit.data.table import COMMANDS, Spec
 from quoit.gateways.resp.own import OWN, plain
@@ -46,10 +47,11 @@ class RespConnection:
     """
 
     __slots__ = (
-        "_backlog", "_base", "_closing", "_eof", "_held", "_later", "_lost", "_parser", "_reading_paused",
-        "_slots", "_special", "_transport", "_waiting", "_write_paused", "active_ms", "after",
-        "forget_watch", "gateway", "guest", "host", "last", "lib_name", "lib_version", "made_ms",
-        "multi", "name", "no_evict", "no_touch", "session", "silenced", "skip",
+        "_backlog", "_base", "_closing", "_ended", "_eof", "_held", "_later", "_linger_bytes",
+        "_lost", "_parser", "_reading_paused", "_slots", "_special", "_transport", "_waiting",
+        "_write_paused", "active_ms", "after", "forget_watch", "gateway", "guest", "host", "last",
+        "lib_name", "lib_version", "made_ms", "multi", "name", "no_evict", "no_touch", "session",
+        "silenced", "skip",
     )  # fmt: skip
 
     def __init__(self, gateway: "RespGateway", host: "Host", client_id: int) -> None:
@@ -85,6 +87,8 @@ class RespConnection:
         self._later: list[Callable[[], None]] = []
         self._special = self.guest
         self._closing = False
+        self._ended = False
+        self._linger_bytes = 0
         self._eof = False
         self._lost = False
         self._write_paused = False
@@ -100,8 +104,7 @@ class RespConnection:
         if len(gateway.clients) >= gateway.settings.clients_max:
             gateway.connections_rejected += 1
             transport.write(b"-ERR max number of clients reached\r\n")
-            self._closing = True
-            transport.close()
+            self.close()
             return
         gateway.clients[self.session.id] = self
 
@@ -122,23 +125,49 @@ class RespConnection:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        gateway = self.gateway
+        gateway.input_bytes += len(data)
         if self._closing:
+            self._discard(len(data))
             return
-        self.gateway.input_bytes += len(data)
         parser = self._parser
-        guest = self.guest
         commands = parser.feed(data)
         if self._backlog:
             self._backlog += commands
+        elif self.guest:
+            self._run_guest(commands)
         elif commands:
             self._run(iter(commands))
-            # Why: a guest's command is run before the next is parsed, it may be the AUTH.
-            while guest and not self._closing and (commands := parser.feed(b"")):
-                if self._backlog:
-                    self._backlog += commands
-                    break
+        slots = self._slots
+        if slots and not (self._waiting or self._closing or parser.error or self._backlog):
+            # The usual case, `_settle` in short: all is answered, one write.
+            count = len(slots)
+            reply = slots[0] if count == 1 else b"".join(slots)  # type: ignore[arg-type]
+            self._base += count
+            self._held = 0
+            slots.clear()
+            if reply:
+                gateway.output_bytes += len(reply)
+                self._transport.write(reply)
+        else:
+            self._settle()
+
+    def _run_guest(self, commands: list[list[bytes]]) -> None:
+        """Run a guest's command before the next is parsed: it may be the AUTH."""
+        while commands:
+            if self._backlog:
+                self._backlog += commands
+            else:
                 self._run(iter(commands))
-        self._settle()
+            if self._closing:
+                break
+            commands = self._parser.feed(b"")
+
+    def _discard(self, size: int) -> None:
+        """Bytes that come after the end. They are read only so that the client gets the reason."""
+        self._linger_bytes -= size
+        if self._linger_bytes < 0 and self._ended and not self._lost:
+            self.abort()
 
     def pause_writing(self) -> None:
         """The transport's buffer is above its high-water mark."""
@@ -178,9 +207,14 @@ class RespConnection:
                         reply = self._refuse(_wrong_arity(spec), ticket)
                     else:
                         calls[spec.name] += 1
-                        if special or spec.handler is None:
+                        if special:
                             reply = self._specially(spec, args, ticket)
                             special = self._special
+                        elif spec.handler is None:
+                            reply = self._own(spec, args, ticket)
+                            special = self._special
+                            if special:
+                                reply = self._muted(reply, ticket)
                         else:
                             reply = submit(session, ticket, spec, args)
                 add(reply)
@@ -216,19 +250,23 @@ class RespConnection:
             self.host.kick()
 
     def _specially(self, spec: Spec, args: list[bytes], ticket: int) -> bytes | None:
-        """A command of the gateway, or any command while the connection is in a special state."""
+        """A command while the connection is in a special state."""
         name = spec.name
         if self.guest and name not in _GUEST:
             reply: bytes | None = self._count_error(_NOAUTH)
         elif self.multi is not None and name not in _UNQUEUED:
             reply = self.multi.queue(spec, args)
         elif spec.handler is None:
-            reply = OWN[name](self, args, ticket)
-            if reply is not None and reply[:1] == b"-":
-                self._count_error(reply)
+            reply = self._own(spec, args, ticket)
         else:
             reply = self.host.node.submit(self.session, ticket, spec, args)
         return self._muted(reply, ticket)
+
+    def _own(self, spec: Spec, args: list[bytes], ticket: int) -> bytes | None:
+        reply = OWN[spec.name](self, args, ticket)
+        if reply is not None and reply[:1] == b"-":
+            self._count_error(reply)
+        return reply
 
     def _refuse(self, reply: bytes, ticket: int) -> bytes | None:
         """A command that does not exist or has the wrong number of arguments."""
@@ -319,9 +357,22 @@ class RespConnection:
         if self._closing or self._eof:
             if not self._slots and (self._closing or not self._backlog):
                 self._closing = True
-                self._transport.close()
+                self._end()
         elif self._backlog or self._must_wait():
             self._pause_reading()
+
+    def _end(self) -> None:
+        """Everything is answered: close."""
+        if self._lost or self._ended:
+            return
+        self._ended = True
+        if self._parser.oversize and not self._eof and self._transport.can_write_eof():
+            # Why: closing while the client still sends a huge value resets the connection, and the
+            # reset overtakes the error that tells the client why.
+            self._linger_bytes = limits.BULK_BYTES_MAX
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     # Backpressure
 
@@ -389,12 +440,12 @@ class RespConnection:
 
     def close(self) -> None:
         """Another client asked to disconnect this one."""
-        self._closing = True
+        self._closing = self._ended = True
         self._transport.close()
 
     def abort(self) -> None:
         """Disconnect without sending what waits."""
-        self._closing = True
+        self._closing = self._ended = True
         if not self._lost:
             self._transport.abort()
 
