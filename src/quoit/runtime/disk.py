@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from quoit.base.errors import DiskFault, DiskFull
 
-__all__ = ["RealDisk"]
+__all__ = ["RealDisk", "RealFile"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -17,18 +19,25 @@ def _translated(what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"{what}: the disk is full; make room, then start the node again"
-            ) from error
-        raise DiskFault(
-            f"{what}: {error.strerror}; the node stops because it cannot know what is on the "
-            "disk: check the disk, then start it again"
-        ) from error
+        raise _fault(what, error) from error
+
+
+def _fault(what: str, error: OSError) -> DiskFault:
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"{what}: the disk is full; make room, then start the node again")
+    if error.errno == errno.EROFS:
+        return DiskFault(
+            f"{what}: the file system is read-only; the system makes it so after errors: check the "
+            "disk, mount it for writing, then start the node again"
+        )
+    return DiskFault(
+        f"{what}: {error.strerror}; the node stops because it cannot know what is on the "
+        "disk: check the disk, then start it again"
+    )
 
 
 class RealFile:
-    """One open file."""
+    """One open file. `pwrite` and `sync` are on the path of every write: no context managers there."""
 
     __slots__ = ("_fd", "_name")
 
@@ -37,21 +46,33 @@ class RealFile:
         self._name = name
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`."""
-        with _translated(f"reading {self._name}"):
-            return os.pread(self._fd, size, offset)
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        try:
+            data = os.pread(self._fd, size, offset)
+            while len(data) < size:
+                more = os.pread(self._fd, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise _fault(f"reading {self._name}", error) from error
+        return data
 
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write all of `data` at `offset`."""
-        with _translated(f"writing {self._name}"):
+        try:
             written = os.pwrite(self._fd, data, offset)
             while written < len(data):
-                written += os.pwrite(self._fd, data[written:], offset + written)
+                written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+        except OSError as error:
+            raise _fault(f"writing {self._name}", error) from error
 
     def sync(self) -> None:
         """fdatasync."""
-        with _translated(f"syncing {self._name}"):
+        try:
             os.fdatasync(self._fd)
+        except OSError as error:
+            raise _fault(f"syncing {self._name}", error) from error
 
     def allocate(self, size: int) -> None:
         """Reserve room, so that a full disk shows here and not in the middle of a record."""
@@ -69,19 +90,28 @@ class RealFile:
             return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        """Release the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Release the file. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 class RealDisk:
-    """A directory; created if it is missing."""
+    """A directory. It is created if it is missing, durably: a power cut must not take it away together
+    with what was synced in it."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = os.path.abspath(path)
         with _translated(f"creating {path}"):
-            os.makedirs(path, exist_ok=True)
+            missing = []
+            above = self._path
+            while not os.path.isdir(above):
+                missing.append(above)
+                above = os.path.dirname(above)
+            for directory in reversed(missing):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                _sync_path(os.path.dirname(directory))
 
     def open(self, name: str, *, create: bool = False) -> RealFile:
         """Open for reading and writing."""
@@ -90,9 +120,9 @@ class RealDisk:
             return RealFile(os.open(os.path.join(self._path, name), flags, 0o600), name)
 
     def list(self) -> list[str]:
-        """File names, sorted."""
-        with _translated(f"listing {self._path}"):
-            return sorted(os.listdir(self._path))
+        """Names of the files (not of directories), sorted."""
+        with _translated(f"listing {self._path}"), os.scandir(self._path) as found:
+            return sorted(item.name for item in found if item.is_file())
 
     def remove(self, name: str) -> None:
         """Delete a file."""
@@ -107,14 +137,18 @@ class RealDisk:
     def sync_directory(self) -> None:
         """Make creations, removals and renames durable."""
         with _translated(f"syncing {self._path}"):
-            fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _sync_path(self._path)
 
     def free_bytes(self) -> int:
-        """Room left."""
+        """Room left for a process without special rights."""
         with _translated(f"looking at {self._path}"):
             found = os.statvfs(self._path)
             return found.f_bavail * found.f_frsize
+
+
+def _sync_path(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
