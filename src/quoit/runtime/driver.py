@@ -92,9 +92,11 @@ class Driver:
             from quoit.storage.memory import MemoryEngine
 
             return MemoryEngine()
+        from quoit.storage.cache import CachedEngine
         from quoit.storage.engine import RocksEngine
 
-        return RocksEngine(str(Path(self.options.data_dir) / "data"))
+        engine = RocksEngine(str(Path(self.options.data_dir) / "data"))
+        return CachedEngine(engine, self.options.cache_bytes)
 
     def _config(self) -> NodeConfig:
         options = self.options
