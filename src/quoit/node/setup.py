@@ -60,6 +60,12 @@ def _build(node: "Node", shard: ShardRange, recovery: Recovery) -> Replica:
             entries, first, first_term = [], applied, applied_term
             meta = SnapshotMeta(applied, applied_term, tuple(shard.replicas))
             node.updates.append(ShardUpdate(shard.id, None, [], meta, None))
+    hard_state = found.hard_state or HardState()
+    if hard_state.term < applied_term:
+        # What the engine holds was agreed on in a term that the log lost, or never had: this replica
+        # is in that term at least. It promised no vote in it that the log would not know of.
+        hard_state = HardState(applied_term, 0)
+        node.updates.append(ShardUpdate(shard.id, hard_state, [], None, None))
     damaged = found.damaged or recovery.damaged or applied < first
     raft = Raft(
         RaftConfig(
@@ -70,7 +76,7 @@ def _build(node: "Node", shard: ShardRange, recovery: Recovery) -> Replica:
             lease_enabled=config.lease_enabled,
             drift_ppm=config.drift_ppm,
         ),
-        hard_state=found.hard_state or HardState(),
+        hard_state=hard_state,
         entries=entries,
         first=(first, first_term),
         applied=applied,

@@ -218,9 +218,9 @@ class Machine:
         if self.node is not None:
             self.node.on_peer(peer, connected)
 
-    def client(self, client: Client) -> None:
-        """A client's request."""
-        if self.node is not None:
+    def client(self, client: Client, ticket: int) -> None:
+        """A client's request, unless the client gave up waiting for it to be read."""
+        if self.node is not None and client.ticket == ticket:
             self.clients[client.number] = client
             client.arrive(self.node, self.life)
 

@@ -16,7 +16,7 @@ __all__ = ["Result", "judge", "run", "settle"]
 
 LIVE_US = 12_000_000
 """How long after healing every shard must answer through every node."""
-SETTLE_US = 8_000_000
+SETTLE_US = 15_000_000
 """How long replicas may then need to become equal."""
 OPERATIONS_MIN = 60
 """A run with fewer acknowledged operations tested nothing."""

@@ -184,6 +184,7 @@ class Client:
     life       of the node when the session was made
     operation  under way, or None
     steps      what follows in a compare-and-set: "watch", "get", "exec"
+    unlucky    the last operation got no result: perhaps another node knows better
     """
 
     def __init__(self, workload: Workload, number: int) -> None:
@@ -201,6 +202,7 @@ class Client:
         self.key = b""
         self.steps: list[str] = []
         self.seen: bytes | None = None
+        self.unlucky = False
 
     @property
     def name(self) -> str:
@@ -215,7 +217,7 @@ class Client:
         if workload.stopped:
             return
         up = self.place.up_nodes()
-        if self.node not in up or workload.rng.random() < 0.02:
+        if self.node not in up or workload.rng.random() < (0.5 if self.unlucky else 0.02):
             self._leave()
             if not up:
                 self.place.after(workload.pause_us(), self.act)
@@ -331,6 +333,7 @@ class Client:
 
     def _complete(self, operation: Operation, outcome: str, result: Value) -> None:
         self.operation = None
+        self.unlucky = outcome != OK
         self.place.history.complete(operation, outcome, result, now_us=self.place.now_us)
         if outcome == UNKNOWN:
             self.names += 1

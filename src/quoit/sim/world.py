@@ -315,7 +315,7 @@ class World:
         if machine.node is None:
             client.lost()
             return
-        machine.post(machine.client, client)
+        machine.post(machine.client, client, ticket)
 
     # Judging data
 

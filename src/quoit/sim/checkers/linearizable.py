@@ -253,6 +253,8 @@ class _Search:
     done     bits of the linearized operations
     seen     pairs (done, state) that were reached before: nothing new lies behind them
     stack    what was linearized, with the state before it and the place to go on from
+    longest  where a key only grows: the longest value seen, of which every state is a beginning,
+             or which is the beginning of every state
     """
 
     def __init__(self, operations: list[Operation]) -> None:
@@ -265,6 +267,7 @@ class _Search:
         ]
         self.open.sort(key=lambda pair: pair[1].invoked)
         self.alike = _alike(self.open)
+        self.longest = _longest(operations)
         self.done = 0
         self.state: State = None
         self.seen: set[tuple[int, State]] = set()
@@ -305,6 +308,9 @@ class _Search:
         pair = (self.done | bit, after)
         if not fits or pair in self.seen:
             return False
+        if self.longest is not None and after is not None:
+            if not (self.longest.startswith(after) or after.startswith(self.longest)):
+                return False
         self.seen.add(pair)
         self.stack.append((place, self.state))
         self.state = after
@@ -368,6 +374,17 @@ def _search(operations: list[Operation], shown: list[Operation], steps_max: int)
         line = search.stuck.line() if search.stuck is not None else "the history"
         reason = f"no order explains everything up to the end of {line}"
     return Verdict(result, reason=reason, operations=shown, steps=steps)
+
+
+def _longest(operations: list[Operation]) -> bytes | None:
+    if not all(operation.kind in (GET, APPEND) for operation in operations):
+        return None
+    seen = [
+        operation.result
+        for operation in operations
+        if operation.outcome == OK and isinstance(operation.result, bytes)
+    ]
+    return max(seen, key=len, default=None)
 
 
 def _alike(opened: list[tuple[int, Operation]]) -> dict[int, int]:
