@@ -231,6 +231,8 @@ class RespConnection:
                         break
                     self._send()
                     ticket = self._base + len(slots)
+                    if self._closing:
+                        break
                     if self._must_wait():
                         self._backlog = list(commands)
                         break
@@ -320,6 +322,8 @@ class RespConnection:
 
     def _send(self) -> None:
         slots = self._slots
+        if self._ended:
+            return
         if not slots or slots[0] is None:
             if self._held > self.gateway.settings.output_bytes_max:
                 self._cut_off()
@@ -445,8 +449,8 @@ class RespConnection:
 
     def abort(self) -> None:
         """Disconnect without sending what waits."""
-        self._closing = self._ended = True
         if not self._lost:
+            self._closing = self._ended = self._lost = True
             self._transport.abort()
 
     def limit(self, bulk_bytes_max: int) -> None:
