@@ -92,10 +92,10 @@ class Raft(Core):
             if now_us >= self.election_us:
                 election.pre_campaign(self, now_us)
             return
-        transfer.expire(self, now_us)
-        if now_us >= self.heartbeat_us:
-            replication.broadcast_heartbeat(self, self.rounds.start(now_us), now_us)
         election.check_quorum(self, now_us)
+        transfer.expire(self, now_us)
+        if self.role == LEADER and now_us >= self.heartbeat_us:
+            replication.broadcast_heartbeat(self, self.rounds.start(now_us), now_us)
 
     def next_deadline_us(self) -> int:
         """When `tick` next has something to do."""

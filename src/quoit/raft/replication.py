@@ -110,7 +110,8 @@ def _back_to(core: Core, hint_index: Index, hint_term: Term) -> Index:
 def heard(
     core: Core, sender: NodeId, term: Term, round_number: int, voting: bool, now_us: int
 ) -> Progress | None:
-    """Take note of a follower's reply; None if it does not belong to this leadership."""
+    """Take note of a follower's reply; None if it does not belong to this leadership. The newest
+    round that a quorum has answered extends the lease and proves the reads that waited for it."""
     if term > core.term:
         core.become_follower(term, 0, now_us)
         return None
@@ -124,21 +125,16 @@ def heard(
         return progress
     progress.voting = True
     if round_number > progress.round:
-        progress.round = min(round_number, core.rounds.current)
-        _count_rounds(core)
+        rounds = core.rounds
+        progress.round = min(round_number, rounds.current)
+        answered = [one.round if one.voting else 0 for one in core.progress.values()]
+        answered.append(rounds.current)
+        if rounds.quorum_reached(agreed_value(answered, core.quorum)):
+            core.lease.extend(rounds.contact_us)
+            if core.reads.waiting:
+                core.proven.extend(core.reads.proven(rounds.acknowledged))
+                core.has_ready = True
     return progress
-
-
-def _count_rounds(core: Core) -> None:
-    """Which round has a quorum answered? It extends the lease and proves reads."""
-    rounds = core.rounds
-    answered = [one.round if one.voting else 0 for one in core.progress.values()]
-    answered.append(rounds.current)
-    if rounds.quorum_reached(agreed_value(answered, core.quorum)):
-        core.lease.extend(rounds.contact_us)
-        if core.reads.waiting:
-            core.proven.extend(core.reads.proven(rounds.acknowledged))
-            core.has_ready = True
 
 
 def maybe_commit(core: Core) -> None:

@@ -38,6 +38,7 @@ class Script:
         self.lines: list[str] = []
         self.held: dict[str, list[Message]] = {}
         self.cut: list[NodeId] = []
+        self.lost_kinds: list[str] = []
 
     def run(self, command: str) -> str:
         """The output of one command."""
@@ -57,10 +58,14 @@ class Script:
             self.lines.append(f"  {node_id}: {line}")
 
     def _lose(self) -> None:
-        if self.cluster is not None and self.cut:
-            cut = self.cut
-            bus = self.world.bus
-            self.world.bus = [one for one in bus if one[0] not in cut and one[1] not in cut]
+        if self.cluster is not None:
+            self.world.bus = [
+                one
+                for one in self.world.bus
+                if one[0] not in self.cut
+                and one[1] not in self.cut
+                and type(one[2]).__name__ not in self.lost_kinds
+            ]
 
     def _take(self, words: list[str]) -> list[Message]:
         """Remove and return the messages that the words choose."""
@@ -85,12 +90,24 @@ class Script:
 
     def do_add_nodes(self, words: list[str]) -> None:
         settings: dict[str, Any] = {}
-        if len(words) > 1:
-            settings["election_timeout_us"] = int(words[1]) * 1000
+        for word in words[1:]:
+            name, _, value = word.partition("=")
+            settings[name] = int(value)
         self.cluster = Cluster(int(words[0]), on_ready=self._ready, **settings)
 
     def do_campaign(self, words: list[str]) -> None:
         self.world.campaign(int(words[0]))
+        if "quiet" in words:
+            self.lines = []
+
+    def do_elect(self, words: list[str]) -> None:
+        self.world.campaign(int(words[0]))
+        self.do_stabilize([])
+        raft = self.world.members[int(words[0])].raft
+        self.lines = [f"{words[0]} is {raft.role} of term {raft.term}"]
+
+    def do_wait(self, words: list[str]) -> None:
+        self.world.now_us += int(words[0]) * 1000
 
     def do_tick(self, words: list[str]) -> None:
         self.world.now_us += int(words[0]) * 1000
@@ -106,8 +123,9 @@ class Script:
             self.lines.insert(0, f"at {index}/{term}")
 
     def do_read(self, words: list[str]) -> None:
-        node_id = int(words[0])
-        self.world.members[node_id].raft.read(int(words[1]), self.world.now_us)
+        node_id, *read_ids = [int(word) for word in words]
+        for read_id in read_ids:
+            self.world.members[node_id].raft.read(read_id, self.world.now_us)
         self.world.drain(node_id)
 
     def do_persist(self, words: list[str]) -> None:
@@ -141,6 +159,10 @@ class Script:
             damage = {"damaged": True, "must_reach": int(words[2]), "must_term": int(words[3])}
         self.world.restart(int(words[0]), **damage)
 
+    def do_wipe(self, words: list[str]) -> None:
+        disk = self.world.members[int(words[0])].disk
+        del disk.log[int(words[1]) - disk.compacted[0] :]
+
     def do_transfer(self, words: list[str]) -> None:
         node_id, to = int(words[0]), int(words[1])
         self.world.members[node_id].raft.transfer(to, self.world.now_us)
@@ -156,8 +178,12 @@ class Script:
     def do_isolate(self, words: list[str]) -> None:
         self.cut = [int(word) for word in words]
 
+    def do_lose(self, words: list[str]) -> None:
+        self.lost_kinds.append(words[0])
+
     def do_heal(self, words: list[str]) -> None:
         self.cut = []
+        self.lost_kinds = []
 
     def do_stabilize(self, words: list[str]) -> None:
         for _ in range(100):
