@@ -55,6 +55,10 @@ class Host(Protocol):
         """The process runs and can be connected to."""
         ...
 
+    def synced(self, machine: "Machine", write: Write) -> None:
+        """A log write is durable."""
+        ...
+
     def died(self, machine: "Machine", *, told: bool) -> None:
         """The process is gone; `told`: its connections are reset at once."""
         ...
@@ -318,6 +322,7 @@ class Machine:
             # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
             self.fail(f"log write: {error}")
             return
+        self.world.synced(self, write)
         self.post(self._persisted, write)
 
     def _persisted(self, write: Write) -> None:

@@ -15,11 +15,13 @@ import msgspec
 from quoit.base.check import invariant
 from quoit.data.keys import shard_ranges
 from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.messages import decode_frame
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state
 from quoit.quorum.agreement import Ready
 from quoit.sim.checkers.election import ElectionChecker
 from quoit.sim.checkers.log_matching import LogMatchingChecker
+from quoit.sim.checkers.promises import PromiseChecker
 from quoit.sim.checkers.replicas import ReplicaChecker, digest
 from quoit.sim.clock import PPM, NodeClock, TrueTime
 from quoit.sim.history import History
@@ -27,6 +29,7 @@ from quoit.sim.machine import Machine
 from quoit.sim.network import Network
 from quoit.sim.options import Options, stream
 from quoit.sim.workload import Client, Unexpected, Workload
+from quoit.storage.log import Write
 
 __all__ = ["CORRECTNESS", "CRASH", "INCONCLUSIVE", "LIVENESS", "Failure", "World"]
 
@@ -75,6 +78,8 @@ class World:
         self.elections = ElectionChecker()
         self.logs = LogMatchingChecker()
         self.replicas = ReplicaChecker()
+        self.promises = PromiseChecker()
+        self.commit_at_start: dict[tuple[int, int], int] = {}
         self.newest_leader: dict[int, tuple[int, int]] = {}
         self.leaderships: list[tuple[int, int, int, int]] = []
         self.check_leases = True
@@ -191,7 +196,14 @@ class World:
                 base = (raft.log.compacted_index, raft.log.compacted_term)
                 entries = [(one.index, one.term, one.data) for one in raft.log.cache]
                 self._judge("MATCH", self.logs.recovered(machine.id, shard, base, entries))
+                known = [(one.index, one.term) for one in raft.log.cache]
+                state = (raft.term, raft.vote)
+                self.promises.recovered(machine.id, shard, state, base, known)
         self.network.connect_all(machine.id)
+
+    def synced(self, machine: Machine, write: Write) -> None:
+        """A node's log write is durable."""
+        self.promises.synced(machine.id, write.updates)
 
     def died(self, machine: Machine, *, told: bool) -> None:
         """A process is gone."""
@@ -213,6 +225,8 @@ class World:
             self.tracer(
                 f"{self.true.now_us / 1e6:11.6f} n{sender} send to={receiver} bytes={len(payload)}"
             )
+        for shard, message in decode_frame(payload).raft:
+            self._judge("PROMISE", self.promises.sends(sender, receiver, shard, message))
         self.network.send(sender, receiver, payload, urgent=urgent)
 
     def took(self, machine: Machine, replica: Replica, ready: Ready) -> None:
@@ -224,7 +238,12 @@ class World:
         if ready.entries:
             entries = [(one.index, one.term, one.data) for one in ready.entries]
             self._judge("MATCH", self.logs.written(machine.id, shard, entries))
+        voters = replica.range.replicas
         for entry in ready.committed:
+            if entry.index > self.elections.committed_index(shard):
+                quorum = len(voters) // 2 + 1
+                problem = self.promises.commits(shard, entry.index, entry.term, voters, quorum)
+                self._judge("QUORUM", problem)
             self.elections.applied(shard, entry.index, entry.term, raft.term)
             problem = self.replicas.applied(machine.id, shard, entry.index, entry.term, entry.data)
             self._judge("APPLY", problem)
@@ -242,6 +261,11 @@ class World:
             if self.elections.is_new(shard, raft.term):
                 self._new_leader(machine, replica)
             self._judge("ELECT", self.elections.leads(shard, raft.term, machine.id))
+            began = self.commit_at_start.setdefault((shard, raft.term), raft.commit_index)
+            own = raft.term_at(raft.commit_index) == raft.term
+            if raft.commit_index > began and not own and raft.commit_index >= raft.first_index:
+                reason = f"node {machine.id} counts replicas of an entry of an older term"
+                self._judge("COMMIT", reason)
             newest = self.newest_leader.get(shard, (0, 0))
             if newest[0] > raft.term and self.check_leases and raft.lease_valid(now):
                 self._stale_lease(machine.id, shard, raft.term, newest)
