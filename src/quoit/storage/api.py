@@ -88,8 +88,18 @@ class Recovery(msgspec.Struct):
 
     shards: dict[ShardId, ShardRecovery]
     damaged: bool = False
-    """Synced records are damaged; shards the log does not mention may be affected too."""
+    """Synced records were found damaged at this start; all shards are flagged in `shards`."""
     torn_bytes: int = 0
     """Unsynced bytes at the end that were cut off."""
     notes: list[str] = []
     """What was found, in words, for the operator."""
+    amnesia: bool = False
+    """After damage, now or earlier: a shard that is not in `shards` may have been forgotten."""
+
+    def find(self, shard: ShardId) -> ShardRecovery | None:
+        """What is known of `shard`; None: nothing, and nothing was lost, so it is new here."""
+        found = self.shards.get(shard)
+        if found is None and self.amnesia:
+            found = ShardRecovery.empty(shard)
+            found.damaged = True
+        return found

@@ -44,8 +44,9 @@ class RocksEngine:
         table.set_block_cache(Cache(_CACHE_BYTES))
         table.set_bloom_filter(10, False)
         options.set_block_based_table_factory(table)
-        self._write_options: Any = WriteOptions()
-        self._write_options.disable_wal = True
+        write_options: Any = WriteOptions()
+        write_options.disable_wal = True
+        self._write_options = write_options
         try:
             self._db: Any = Rdict(path, options)
         except Exception as error:

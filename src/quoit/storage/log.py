@@ -5,7 +5,7 @@ commit). The three steps of a write run in different places:
 
     prepare   on the event loop: encodes, decides where the record goes, does no I/O
     commit    on the log thread: writes and syncs, touches nothing that the loop uses
-    publish   on the event loop: the entries can now be read back, the marks are durable
+    publish   on the event loop: the entries can now be read back
 
 Fail-stop: after a failed write or sync the log refuses everything for ever. What the failed sync
 covered may or may not be on the disk, and asking again would get a false yes (fsyncgate).
@@ -17,14 +17,17 @@ import msgspec
 
 from quoit.base import limits
 from quoit.base.check import invariant
-from quoit.base.errors import Corruption, DiskFault
+from quoit.base.errors import DiskFault
 from quoit.base.ids import Index, ShardId, Term
-from quoit.base.seams import Disk, File
+from quoit.base.seams import Disk
 from quoit.quorum.agreement import Entry, HardState
 from quoit.storage import log_format as form
 from quoit.storage.api import Recovery, ShardUpdate
-from quoit.storage.mark import Mark, MarkFile
+from quoit.storage.entry_reader import EntryFiles, ShardReader
+from quoit.storage.mark import MarkBuilder, MarkFile
 from quoit.storage.recovery import Found, recover
+from quoit.storage.segments import Segments
+from quoit.storage.shard_scan import ShardScan
 
 __all__ = ["Log", "Write"]
 
@@ -41,185 +44,255 @@ class Write(msgspec.Struct, gc=False):
     locations: list[tuple[ShardId, Index, int]]
     """(shard, index, segment << 32 | offset) of each entry, in order."""
     mark: bytes
+    promises: bool
+    """A hard state changes: the mark is synced, too."""
+    removals: list[int]
+    """Segments that nobody needs any more."""
 
 
 class _Shard:
     """What the log knows of one shard.
 
-    base       locations[0] is where entry base + 1 lies
-    compacted  the durable compaction point
+    base        locations[0] is where entry base + 1 lies
+    compacted   the durable compaction point
+    last_index  as of the last prepared write
+    damaged     (must_reach, must_term) until healed
     """
 
     __slots__ = ("base", "compacted", "damaged", "hard_state", "last_index", "locations")
 
-    def __init__(self) -> None:
-        self.base: Index = 0
-        self.compacted: tuple[Index, Term] = (0, 0)
-        self.hard_state = HardState()
-        self.locations = array("Q")
-        self.last_index: Index = 0
-        self.damaged: tuple[Index, Term] | None = None
+    def __init__(self, scan: ShardScan | None = None) -> None:
+        self.base: Index = scan.base if scan else 0
+        self.compacted: tuple[Index, Term] = scan.compacted if scan else (0, 0)
+        self.hard_state = scan.hard_state if scan else HardState()
+        self.locations = scan.locations if scan else array("Q")
+        self.last_index: Index = scan.last_index if scan else 0
+        self.damaged = (scan.must_reach, scan.must_term) if scan and scan.damaged else None
 
 
 class Log:
     """See the module's docstring.
 
-    sequence   of the last prepared record; Invariant: at most one prepared record is not published
-    dead       why the log refuses everything, or ""
+    sequence  of the last prepared record; Invariant: at most one prepared record is not published
+    dead      why the log refuses everything, or ""
+    amnesia   after damage: a shard that it never heard of may have been forgotten
     """
 
-    def __init__(self, disk: Disk, found: Found, mark: MarkFile, segment_bytes: int) -> None:
-        self._disk = disk
+    def __init__(
+        self,
+        disk: Disk,
+        found: Found,
+        mark: MarkFile,
+        segment_bytes: int = limits.LOG_SEGMENT_BYTES,
+    ) -> None:
+        self._segments = Segments(disk, segment_bytes)
         self._mark = mark
+        self._builder = MarkBuilder()
+        self._files = EntryFiles(disk)
         self._segment_bytes = segment_bytes
-        self._files: dict[int, File] = {}
         self._highest = found.highest
-        self._origin: tuple[int, int] | None = (found.end_segment, found.end_offset)
-        self._segment = max(found.segments, default=0)
-        # A new segment for the first write: whatever lies behind the kept records is never reused.
+        self._blocker: ShardId | None = None
+        self._removals: list[int] = []
+        self._segment = max([found.end_segment, *found.highest])
+        # Nothing is ever written behind what an earlier process wrote.
         self._offset = segment_bytes
         self.sequence = found.sequence
         self.dead = ""
+        self.amnesia = found.amnesia
         self._outstanding = False
         self._shards: dict[ShardId, _Shard] = {}
-        for shard_id, scan in found.scans.items():
-            shard = self._shards[shard_id] = _Shard()
-            shard.base = scan.base
-            shard.compacted = scan.compacted
-            shard.locations = scan.locations
-            shard.hard_state = scan.hard_state
-            shard.last_index = scan.base + len(scan.locations)
-            if scan.damaged:
-                shard.damaged = (scan.must_reach, scan.must_term)
 
     @classmethod
     def open(
         cls, disk: Disk, segment_bytes: int = limits.LOG_SEGMENT_BYTES
     ) -> tuple["Log", Recovery]:
-        """Open the log in `disk`, or begin one. DiskFault if it cannot be read at all."""
+        """Open the log in `disk`, or begin one; it writes a first record before it returns. DiskFault
+        (DiskFull) if the disk does not allow that."""
         mark_file, mark = MarkFile.open(disk)
         found = recover(disk, mark)
-        return cls(disk, found, mark_file, segment_bytes), found.recovery
+        log = cls(disk, found, mark_file, segment_bytes)
+        recovery = log._begin(found)
+        return log, recovery
+
+    def _begin(self, found: Found) -> Recovery:
+        """The first record: where the kept ones end, everything's state, and the unproven items."""
+        scans = found.scans
+        segment = self._segment + 1
+        for item in found.unproven:
+            if item[0] not in (form.ORIGIN, form.AMNESIA):
+                scans.setdefault(item[2], ShardScan())
+        offset = form.RECORD_HEAD + form.ITEM_HEAD * (1 + 2 * len(scans))
+        tail: list[bytes] = []
+        highest: dict[ShardId, Index] = {}
+        for kind, entry_kind, shard, a, b, data, _ in found.unproven:
+            if kind == form.ORIGIN:
+                continue
+            if kind == form.AMNESIA:
+                self.amnesia = True
+                continue
+            if kind == form.LAST:
+                scans[shard].take((kind, entry_kind, shard, a, b, data, offset))
+                continue
+            if kind == form.ENTRY:
+                scans[shard].entry(Entry(a, b, entry_kind, data), segment << 32 | offset)
+                highest[shard] = max(highest.get(shard, 0), a)
+            else:
+                scans[shard].take((kind, entry_kind, shard, a, b, data, offset))
+            offset = form.encode_item(tail, segment, offset, kind, entry_kind, shard, a, b, data)
+        for shard, scan in scans.items():
+            scan.finish()
+            self._shards[shard] = _Shard(scan)
+        parts: list[bytes] = []
+        at = form.encode_item(
+            parts, segment, form.RECORD_HEAD, form.ORIGIN, 0, 0, found.end_segment,
+            found.end_offset, b"",
+        )  # fmt: skip
+        self._restate(parts, segment, at)
+        parts += tail
+        self._restate_ends(parts, segment, offset)
+        self._segment, self._offset = segment, 0
+        self._highest[segment] = highest
+        write = self._seal(form.FIRST, parts, True, [], [], promises=True)
+        self.commit(write)
+        self.publish(write)
+        if not found.damaged and found.end_segment in self._highest:
+            self._segments.cut(found.end_segment, found.end_offset)
+        shards = {shard: scan.result(shard) for shard, scan in sorted(scans.items())}
+        return Recovery(shards, found.damaged, found.torn_bytes, found.notes, self.amnesia)
 
     # The three steps of a write
 
     def prepare(self, updates: list[ShardUpdate]) -> Write:
         """The record that makes `updates` durable together. No I/O."""
-        invariant(not self._outstanding, "one write at a time")
+        invariant(not self._outstanding, "one log write at a time")
         if self.dead:
             raise DiskFault(self.dead)
+        offset = self._offset + form.RECORD_HEAD
         parts: list[bytes] = []
-        places: list[tuple[ShardId, Index, int]] = []
-        size = self._encode(updates, parts, places)
-        kind = form.ORDINARY
-        new_segment = self._offset + form.RECORD_HEAD + size > self._segment_bytes
-        if new_segment:
-            head = self._restate()
-            if self._origin is not None:
-                kind = form.FIRST
-                head.insert(0, form.encode_item(form.ORIGIN, 0, 0, *self._origin, b""))
-                self._origin = None
-            moved = sum(len(part) for part in head)
-            places = [(shard, index, place + moved) for shard, index, place in places]
-            parts = head + parts
+        fresh = offset + _size(updates) > self._segment_bytes
+        if fresh:
             self._segment += 1
             self._offset = 0
             self._highest[self._segment] = {}
+            offset = self._restate(parts, self._segment, form.RECORD_HEAD)
+            offset = self._restate_ends(parts, self._segment, offset)
+        locations: list[tuple[ShardId, Index, int]] = []
+        promises = self._encode(updates, parts, offset, locations)
+        return self._seal(form.ORDINARY, parts, fresh, updates, locations, promises=promises)
+
+    def _seal(
+        self,
+        kind: int,
+        parts: list[bytes],
+        fresh: bool,
+        updates: list[ShardUpdate],
+        locations: list[tuple[ShardId, Index, int]],
+        *,
+        promises: bool,
+    ) -> Write:
         self.sequence += 1
-        data = form.encode_record(kind, self.sequence, b"".join(parts))
-        start = self._segment << 32 | (self._offset + form.RECORD_HEAD)
-        highest = self._highest[self._segment]
-        locations = []
-        for shard, index, place in places:
-            locations.append((shard, index, start + place))
-            if index > highest.get(shard, 0):
-                highest[shard] = index
-        for update in updates:
-            self._note(update)
-        write = Write(
-            data, self._segment, self._offset, new_segment, self.sequence, updates, locations,
-            self._encode_mark(),
-        )  # fmt: skip
-        self._offset += len(data)
+        segment, offset = self._segment, self._offset
+        data = form.encode_record(segment, offset, kind, self.sequence, b"".join(parts))
+        removals, self._removals = self._removals, []
+        self._offset = offset + len(data)
         self._outstanding = True
-        return write
+        return Write(
+            data, segment, offset, fresh, self.sequence, updates, locations,
+            self._builder.encode(self.sequence), promises or fresh, removals,
+        )  # fmt: skip
 
     def _encode(
         self,
         updates: list[ShardUpdate],
         parts: list[bytes],
-        places: list[tuple[ShardId, Index, int]],
-    ) -> int:
+        offset: int,
+        locations: list[tuple[ShardId, Index, int]],
+    ) -> bool:
+        """All items of `updates`; True if a hard state is among them. Hard states and entries share
+        one record, so that a crash keeps both or neither."""
         item = form.encode_item
-        size = 0
+        segment = self._segment
+        place = segment << 32
+        highest = self._highest[segment]
+        promises = False
         for update in updates:
             shard = update.shard
+            known = self._shards.get(shard)
+            if known is None:
+                known = self._shards[shard] = _Shard()
+                if self.amnesia:
+                    known.damaged = (0, 0)
+                    offset = item(parts, segment, offset, form.DAMAGED, 0, shard, 0, 0, b"")
             if update.reset is not None:
-                parts.append(item(form.RESET, 0, shard, update.reset.index, update.reset.term, b""))
-                size += form.ITEM_HEAD
-            if update.hard_state is not None:
-                state = update.hard_state
-                parts.append(item(form.HARD, 0, shard, state.term, state.vote, b""))
-                size += form.ITEM_HEAD
+                index, term = update.reset.index, update.reset.term
+                known.last_index = index
+                offset = item(parts, segment, offset, form.RESET, 0, shard, index, term, b"")
+            state = update.hard_state
+            if state is not None:
+                promises = True
+                known.hard_state = state
+                offset = item(
+                    parts, segment, offset, form.HARD, 0, shard, state.term, state.vote, b""
+                )
+            index = 0
             for entry in update.entries:
-                data = entry.data
-                parts.append(item(form.ENTRY, entry.kind, shard, entry.index, entry.term, data))
-                places.append((shard, entry.index, size))
-                size += form.ITEM_HEAD + len(data)
+                index = entry.index
+                locations.append((shard, index, place | offset))
+                offset = item(
+                    parts, segment, offset, form.ENTRY, entry.kind, shard, index, entry.term,
+                    entry.data,
+                )  # fmt: skip
+            if index:
+                known.last_index = index
+                if index > highest.get(shard, 0):
+                    highest[shard] = index
             if update.compacted is not None:
-                parts.append(item(form.COMPACTED, 0, shard, *update.compacted, b""))
-                size += form.ITEM_HEAD
+                index, term = update.compacted
+                offset = item(parts, segment, offset, form.COMPACTED, 0, shard, index, term, b"")
             if update.healed:
-                parts.append(item(form.HEALED, 0, shard, 0, 0, b""))
-                size += form.ITEM_HEAD
-        return size
+                known.damaged = None
+                offset = item(parts, segment, offset, form.HEALED, 0, shard, 0, 0, b"")
+            state = known.hard_state
+            self._builder.put(shard, state.term, state.vote, known.last_index)
+        return promises
 
-    def _restate(self) -> list[bytes]:
+    def _restate(self, parts: list[bytes], segment: int, offset: int) -> int:
+        """Hard state and compaction point of every shard, for a new segment."""
         item = form.encode_item
-        parts = []
-        for shard_id, shard in self._shards.items():
-            state = shard.hard_state
-            parts.append(item(form.HARD, 0, shard_id, state.term, state.vote, b""))
-            parts.append(item(form.COMPACTED, 0, shard_id, *shard.compacted, b""))
-            if shard.damaged is not None:
-                parts.append(item(form.DAMAGED, 0, shard_id, *shard.damaged, b""))
-        return parts
+        for shard, known in self._shards.items():
+            state = known.hard_state
+            offset = item(parts, segment, offset, form.HARD, 0, shard, state.term, state.vote, b"")
+            index, term = known.compacted
+            offset = item(parts, segment, offset, form.COMPACTED, 0, shard, index, term, b"")
+        return offset
 
-    def _note(self, update: ShardUpdate) -> None:
-        """Take the update into what a new segment or the mark would restate."""
-        shard = self._shards.get(update.shard)
-        if shard is None:
-            shard = self._shards[update.shard] = _Shard()
-        if update.reset is not None:
-            shard.last_index = update.reset.index
-        if update.hard_state is not None:
-            shard.hard_state = update.hard_state
-        if update.entries:
-            shard.last_index = update.entries[-1].index
-        if update.healed:
-            shard.damaged = None
-
-    def _encode_mark(self) -> bytes:
-        shards = {
-            shard_id: (shard.hard_state.term, shard.hard_state.vote, shard.last_index)
-            for shard_id, shard in self._shards.items()
-        }
-        return MarkFile.encode(Mark(self.sequence, shards))
+    def _restate_ends(self, parts: list[bytes], segment: int, offset: int) -> int:
+        """What else a new segment says: where each log ends, and what is damaged."""
+        item = form.encode_item
+        for shard, known in self._shards.items():
+            offset = item(parts, segment, offset, form.LAST, 0, shard, known.last_index, 0, b"")
+            if known.damaged is not None:
+                reach, term = known.damaged
+                offset = item(parts, segment, offset, form.DAMAGED, 0, shard, reach, term, b"")
+            state = known.hard_state
+            self._builder.put(shard, state.term, state.vote, known.last_index)
+        if self.amnesia:
+            offset = item(parts, segment, offset, form.AMNESIA, 0, 0, 0, 0, b"")
+        return offset
 
     def commit(self, write: Write) -> None:
         """Write and sync. DiskFault: the log is dead. Called on the log thread."""
         if self.dead:
             raise DiskFault(self.dead)
+        segments = self._segments
         try:
-            file = self._files.get(write.segment)
-            if file is None:
-                file = self._disk.open(form.segment_name(write.segment), create=True)
-                file.allocate(self._segment_bytes)
-                self._disk.sync_directory()
-                self._files[write.segment] = file
-            file.pwrite(write.offset, write.data)
-            file.sync()
-            self._mark.write(write.mark)
+            if write.new_segment:
+                segments.begin(write.segment, len(write.data))
+            segments.write(write.offset, write.data)
+            self._mark.write(write.mark, sync=write.promises)
+            if write.removals:
+                segments.remove(write.removals)
+            segments.look_ahead(write.offset)
         except DiskFault as error:
             self.dead = f"the log could not be written and synced: {error}"
             raise
@@ -227,108 +300,103 @@ class Log:
     def publish(self, write: Write) -> None:
         """The write is durable: its entries can be read back."""
         self._outstanding = False
+        shards = self._shards
         for update in write.updates:
-            shard = self._shards[update.shard]
             if update.reset is not None:
+                shard = shards[update.shard]
                 shard.base = update.reset.index
                 shard.compacted = (update.reset.index, update.reset.term)
                 shard.locations = array("Q")
-            if update.compacted is not None and update.compacted > shard.compacted:
-                shard.compacted = update.compacted
+            if update.compacted is not None:
+                shard = shards[update.shard]
+                shard.compacted = max(shard.compacted, update.compacted)
         for shard_id, index, location in write.locations:
-            shard = self._shards[shard_id]
+            shard = shards[shard_id]
+            locations = shard.locations
             keep = index - shard.base - 1
-            if keep < 0 or keep > len(shard.locations):
-                shard.base = index - 1
-                shard.locations = array("Q", [location])
-                continue
-            if keep < len(shard.locations):
-                del shard.locations[keep:]
-            shard.locations.append(location)
+            if keep != len(locations):
+                if 0 <= keep < len(locations):
+                    del locations[keep:]
+                else:
+                    shard.base = index - 1
+                    shard.locations = locations = array("Q")
+            locations.append(location)
         for update in write.updates:
             if update.compacted is not None:
-                shard = self._shards[update.shard]
+                shard = shards[update.shard]
                 drop = min(max(0, shard.compacted[0] - shard.base), len(shard.locations))
-                if drop:
-                    del shard.locations[:drop]
-                    shard.base += drop
+                del shard.locations[:drop]
+                shard.base += drop
 
     # Reading back
 
-    def reader(self, shard: ShardId) -> "ShardReader":
+    def reader(self, shard: ShardId) -> ShardReader:
         """Reads entries of one shard."""
-        return ShardReader(self, shard)
+        return ShardReader(shard, self._files, self._located)
 
-    def read_entries(
-        self, shard_id: ShardId, low: Index, high: Index, bytes_max: int
-    ) -> list[Entry]:
-        """Entries low..high-1, at least one, then up to `bytes_max` bytes. Corruption if one is
-        damaged or is not where it should be."""
-        shard = self._shards[shard_id]
-        found: list[Entry] = []
-        total = 0
-        for index in range(low, high):
-            at = index - shard.base - 1
-            if not 0 <= at < len(shard.locations):
-                raise Corruption(f"entry {index} of shard {shard_id} is not in the log")
-            entry = self._read_one(shard_id, index, shard.locations[at])
-            total += len(entry.data)
-            if found and total > bytes_max:
-                break
-            found.append(entry)
-        return found
-
-    def _read_one(self, shard_id: ShardId, index: Index, location: int) -> Entry:
-        segment, offset = location >> 32, location & 0xFFFFFFFF
-        file = self._files.get(segment)
-        if file is None:
-            file = self._files[segment] = self._disk.open(form.segment_name(segment))
-        size = form.item_size(file.pread(offset, form.ITEM_HEAD))
-        item = form.parse_item(file.pread(offset, size), 0) if size else None
-        if item is None or item[0] != form.ENTRY or (item[2], item[3]) != (shard_id, index):
-            raise Corruption(
-                f"entry {index} of shard {shard_id} is damaged in {form.segment_name(segment)} at "
-                f"byte {offset}; stop the node, remove its data directory, let it rejoin"
-            )
-        return Entry(item[3], item[4], item[1], item[5])
+    def _located(self, shard: ShardId) -> "tuple[Index, array[int]]":
+        known = self._shards.get(shard)
+        return (known.base, known.locations) if known else (0, array("Q"))
 
     # Keeping it short
 
     def release(self) -> int:
-        """Remove segments whose entries are all compacted; how many were removed."""
-        removed = 0
-        for number in sorted(self._highest):
-            if number >= self._segment or self._origin is not None:
+        """Let go of segments whose entries are all compacted; how many. Their files are removed with
+        the next write. Cheap enough to be called after each write."""
+        released = 0
+        while True:
+            number = min(self._highest)
+            if number >= self._segment:
                 break
-            highest = self._highest[number]
-            if any(index > self._shards[shard].compacted[0] for shard, index in highest.items()):
+            blocker = self._blocking(self._highest[number])
+            if blocker is not None:
+                self._blocker = blocker
                 break
-            file = self._files.pop(number, None)
-            if file is not None:
-                file.close()
-            self._disk.remove(form.segment_name(number))
+            self._files.forget(number)
+            self._removals.append(number)
             del self._highest[number]
-            removed += 1
-        return removed
+            released += 1
+        return released
+
+    def _blocking(self, highest: dict[ShardId, Index]) -> ShardId | None:
+        """A shard that needs an entry of a segment; the one that did so last time is asked first."""
+        shards, last = self._shards, self._blocker
+        if last is not None and highest.get(last, 0) > shards[last].compacted[0]:
+            return last
+        for shard, index in highest.items():
+            if index > shards[shard].compacted[0]:
+                return shard
+        return None
+
+    @property
+    def segments(self) -> int:
+        """How many segment files there are."""
+        return len(self._highest)
+
+    @property
+    def has_room(self) -> bool:
+        """False: there was no room to reserve the next segment. Writes go on until this one is full,
+        then the log dies of DiskFull: better to take no new work, and to ask `reserve` now and then."""
+        return self._segments.room
+
+    def reserve(self) -> bool:
+        """Try again to reserve the next segment. Blocks; only while no commit is under way."""
+        return self._segments.reserve()
 
     def close(self) -> None:
         """Release all files. Idempotent."""
         self.dead = self.dead or "the log is closed"
-        for file in self._files.values():
-            file.close()
-        self._files = {}
+        self._segments.close()
+        self._files.close()
         self._mark.close()
 
 
-class ShardReader:
-    """quorum.agreement.EntryReader over the node's log."""
-
-    __slots__ = ("_log", "_shard")
-
-    def __init__(self, log: Log, shard: ShardId) -> None:
-        self._log = log
-        self._shard = shard
-
-    def entries(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
-        """See EntryReader."""
-        return self._log.read_entries(self._shard, low, high, bytes_max)
+def _size(updates: list[ShardUpdate]) -> int:
+    """An upper bound of the bytes of the updates' items."""
+    head = form.ITEM_HEAD
+    size = 0
+    for update in updates:
+        size += head * (5 + len(update.entries))
+        for entry in update.entries:
+            size += len(entry.data)
+    return size

@@ -8,281 +8,242 @@ The three verdicts, and why they differ (faults.md, D1, D2, D7):
     damage     something invalid lies before a valid record, or before the mark: it WAS synced. What is
                before it is kept; every shard is reported as damaged with what it may have promised,
                and does not vote, lead or acknowledge until a leader has brought it past that
-"""
 
-from array import array
+The last record needs care even if it is valid: after a failed sync the page cache may show bytes that
+are not on the disk (fsyncgate). If nothing proves its sync it is `unproven`, and `Log.open` writes it
+again, to another place.
+"""
 
 import msgspec
 
+from quoit.base.ids import Index, ShardId, Term
 from quoit.base.seams import Disk
 from quoit.quorum.agreement import Entry, HardState
 from quoit.storage import log_format as form
-from quoit.storage.api import Recovery, ShardRecovery
 from quoit.storage.mark import Mark
+from quoit.storage.segment_reader import Record, SegmentReader
+from quoit.storage.shard_scan import ShardScan
 
-__all__ = ["Found", "ShardScan", "recover"]
+__all__ = ["Found", "recover"]
 
-
-class ShardScan:
-    """One shard while the log is read.
-
-    base       entries[0] has index base + 1; base_term is the term at base, if known
-    compacted  the point up to which entries are not needed
-    locations  segment << 32 | offset of each entry's item
-    """
-
-    __slots__ = (
-        "base", "base_term", "compacted", "damaged", "entries", "hard_state", "locations",
-        "must_reach", "must_term",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.hard_state = HardState()
-        self.base = 0
-        self.base_term = 0
-        self.compacted = (0, 0)
-        self.entries: list[Entry] = []
-        self.locations = array("Q")
-        self.damaged = False
-        self.must_reach = 0
-        self.must_term = 0
-
-    def take(self, item: form.Item, location: int) -> None:
-        """Apply one item."""
-        kind, entry_kind, _, a, b, data, _ = item
-        if kind == form.ENTRY:
-            self._entry(Entry(a, b, entry_kind, data), location)
-        elif kind == form.HARD:
-            self.hard_state = HardState(a, b)
-        elif kind == form.RESET:
-            self.base, self.base_term = self.compacted = (a, b)
-            self._clear()
-        elif kind == form.COMPACTED:
-            self.compacted = max(self.compacted, (a, b))
-        elif kind == form.DAMAGED:
-            self.damaged, self.must_reach, self.must_term = True, a, b
-        elif kind == form.HEALED:
-            self.damaged, self.must_reach, self.must_term = False, 0, 0
-
-    def _clear(self) -> None:
-        self.entries = []
-        self.locations = array("Q")
-
-    def _entry(self, entry: Entry, location: int) -> None:
-        last = self.base + len(self.entries)
-        if entry.index <= self.base:
-            # A suffix that starts at or below the base replaces everything there is.
-            self.base, self.base_term = entry.index - 1, 0
-            self._clear()
-        elif entry.index > last + 1:
-            # The entries between were in segments that are gone, so they must be compacted; a
-            # later COMPACTED item says so, or `finish` reports damage.
-            self.base, self.base_term = entry.index - 1, 0
-            self._clear()
-        else:
-            keep = entry.index - self.base - 1
-            del self.entries[keep:]
-            del self.locations[keep:]
-        self.entries.append(entry)
-        self.locations.append(location)
-
-    def finish(self) -> bool:
-        """Drop what is compacted; False if entries are missing that nobody compacted."""
-        index, _ = self.compacted
-        if index >= self.base:
-            drop = min(index - self.base, len(self.entries))
-            del self.entries[:drop]
-            del self.locations[:drop]
-            self.base, self.base_term = self.compacted
-            return True
-        if not self.entries and self.base == 0:
-            return True
-        self.base, self.base_term = self.compacted
-        self._clear()
-        return False
+_VOID = -1
 
 
 class Found(msgspec.Struct):
-    """All that `recover` learned. end_segment and end_offset: where the kept records end."""
+    """All that `recover` learned."""
 
-    recovery: Recovery
-    scans: dict[int, ShardScan]
+    scans: dict[ShardId, ShardScan]
+    """Not finished yet, and without the unproven items."""
     sequence: int
+    """The greatest that was ever used."""
     end_segment: int
     end_offset: int
-    segments: list[int]
-    """Numbers of the segment files on disk."""
-    highest: dict[int, dict[int, int]]
-    """segment -> shard -> greatest entry index in it."""
+    """Where the kept records end; before the unproven one."""
+    unproven: list[form.Item]
+    """Items of the last record, if nothing proves that it was synced."""
+    highest: dict[int, dict[ShardId, Index]]
+    """Segment on disk -> shard -> greatest entry index in it."""
+    damaged: bool
+    amnesia: bool
+    torn_bytes: int
+    notes: list[str]
 
 
 def recover(disk: Disk, mark: Mark) -> Found:
     """Read every segment."""
     numbers = sorted(n for name in disk.list() if (n := form.segment_number(name)) is not None)
-    return _Reader(disk, mark, numbers).run()
+    return _Recovery(disk, mark, numbers).run()
 
 
-class _Reader:
+class _Recovery:
+    """One pass over all segments, oldest first.
+
+    sequence  of the last record that was accepted; end: (segment, offset) behind it
+    pending   (segment, offset, payload) of that record, not applied yet: a successor must prove it
+    suspect   an invalid place was met: nothing is accepted any more, only looked at
+    gap_bytes written bytes behind the invalid place that belong to no valid record
+    later     records that are valid behind it; `reach`, `promised` and `hard_states` say what they said
+    """
+
     def __init__(self, disk: Disk, mark: Mark, numbers: list[int]) -> None:
         self.disk = disk
         self.mark = mark
         self.numbers = numbers
-        self.scans: dict[int, ShardScan] = {}
-        self.highest: dict[int, dict[int, int]] = {number: {} for number in numbers}
+        self.scans: dict[ShardId, ShardScan] = {}
+        self.highest: dict[int, dict[ShardId, Index]] = {number: {} for number in numbers}
         self.sequence = 0
         self.end = (0, 0)
-        self.torn_bytes = 0
-        self.later: list[bytes] = []
+        self.pending: tuple[int, int, bytes] | None = None
+        self.suspect = False
+        self.damaged = False
+        self.amnesia = False
+        self.gap_bytes = 0
+        self.later = 0
         self.later_sequence = 0
-        self.notes: list[str] = []
+        self.reach: dict[ShardId, Index] = {}
+        self.promised: dict[ShardId, Term] = {}
+        self.hard_states: dict[ShardId, HardState] = {}
+        self.place = "the end"
 
     def run(self) -> Found:
-        limits = self._origins()
-        stop = False
+        limits = self._limits()
         for number in self.numbers:
-            limit = limits.get(number)
-            if limit == 0:
+            if limits.get(number) == _VOID:
                 continue
-            data = self._read(number)
-            if stop:
-                self._collect_later(data, 0)
-                continue
-            stop = not self._segment(number, data, limit)
-        damaged = bool(self.later) or self.mark.sequence > self.sequence
-        return self._found(damaged)
+            with SegmentReader(self.disk, number, limits.get(number)) as reader:
+                offset = 0 if self.suspect else self._accept(reader)
+                if self.suspect:
+                    self._look_at(reader, offset)
+        self.damaged = self.damaged or self.later > 0 or self.mark.sequence > self.sequence
+        unproven: list[form.Item] = []
+        if self.pending is not None:
+            segment, offset, payload = self.pending
+            if self.damaged or self.mark.sequence >= self.sequence:
+                self._apply(segment, offset, payload)
+            else:
+                self.end = (segment, offset)
+                unproven = list(form.items(payload, offset + form.RECORD_HEAD))
+        torn_bytes = 0 if self.damaged else self.gap_bytes
+        notes = []
+        if self.damaged:
+            self._note_promises()
+            notes.append(
+                f"synced records of the log are damaged or missing from {self.place} on: this node "
+                "votes, leads and acknowledges nothing until the others have brought it up to date"
+            )
+        elif self.suspect:
+            notes.append(f"{torn_bytes} unfinished bytes were cut off the log at {self.place}")
+        return Found(
+            self.scans, max(self.sequence, self.later_sequence, self.mark.sequence), *self.end,
+            unproven, self.highest, self.damaged, self.amnesia or self.damaged, torn_bytes, notes,
+        )  # fmt: skip
 
-    def _read(self, number: int) -> bytes:
-        file = self.disk.open(form.segment_name(number))
-        try:
-            return file.pread(0, file.size())
-        finally:
-            file.close()
-
-    def _origins(self) -> dict[int, int]:
-        """Where segments end, as later FIRST records say: segment -> offset; 0 for skipped ones."""
+    def _limits(self) -> dict[int, int]:
+        """Where segments end, as FIRST records say: segment -> offset, or _VOID for those between.
+        Newest first, because a void segment's own FIRST record counts for nothing."""
         limits: dict[int, int] = {}
-        for number in self.numbers:
-            file = self.disk.open(form.segment_name(number))
-            head = file.pread(0, form.RECORD_HEAD + form.ITEM_HEAD)
-            kind = head[4] if len(head) > 4 and head[:4] == form.MAGIC else 0
-            record = None
-            if kind == form.FIRST:
-                record = form.parse_record(file.pread(0, file.size()), 0)
-            file.close()
-            if record is None:
+        for number in reversed(self.numbers):
+            if limits.get(number) == _VOID:
                 continue
-            origin = next(iter(form.items(record[2])), None)
-            if origin is None or origin[0] != form.ORIGIN:
+            with SegmentReader(self.disk, number, None) as reader:
+                record = reader.record(0)
+            origin = _origin(record)
+            if origin is None:
                 continue
-            segment, offset = origin[3], origin[4]
+            segment, offset = origin
             for other in self.numbers:
                 if segment < other < number:
-                    limits[other] = 0
+                    limits[other] = _VOID
             limits[segment] = min(offset, limits.get(segment, offset))
         return limits
 
-    def _segment(self, number: int, data: bytes, limit: int | None) -> bool:
-        """Read one segment; False if reading must stop here for good."""
-        offset = 0
-        if limit is not None:
-            data = data[:limit]
-        while offset < len(data):
-            record = form.parse_record(data, offset)
-            if record is None or not self._continues(record[0], record[1]):
+    def _accept(self, reader: SegmentReader) -> int:
+        """Take records up to the first that is invalid or out of turn; its offset. Sets `suspect`
+        unless that is the segment's proper end."""
+        offset, size = 0, reader.size
+        while offset < size:
+            record = reader.record(offset)
+            if record is None or not self._continues(record):
                 break
-            self._record(number, offset, record)
-            offset += form.RECORD_HEAD + len(record[2])
-            self.end = (number, offset)
-        if limit is not None:
-            return offset >= limit or not self._lost(number, offset)
-        rest = data[offset:]
-        if not rest.strip(b"\0"):
-            return True
-        self._collect_later(data, offset + 1)
-        following = [other for other in self.numbers if other > number]
-        if self.later or following:
-            self.notes.append(
-                f"{form.segment_name(number)} is damaged at byte {offset}; what was synced "
-                "behind it is lost here and will be fetched from the other replicas"
-            )
-            return False
-        self.torn_bytes += len(rest.rstrip(b"\0"))
-        return False
+            if self.pending is not None:
+                self._apply(*self.pending)
+            _, self.sequence, payload = record
+            self.pending = (reader.number, offset, payload)
+            offset += form.RECORD_HEAD + len(payload)
+            self.end = (reader.number, offset)
+        if reader.limited:
+            # A FIRST record behind it, which is valid, was written when all up to here was.
+            self.suspect = self.damaged = offset < size
+            self.end = (reader.number, offset)
+        else:
+            self.suspect = reader.written_end(offset) > offset
+        if self.suspect:
+            self.place = f"{form.segment_name(reader.number)}, byte {offset}"
+        return offset
 
-    def _lost(self, number: int, offset: int) -> bool:
-        self.notes.append(f"{form.segment_name(number)} is damaged at byte {offset}")
-        # Marks the shards as damaged even if nothing valid follows.
-        self.later.append(b"")
-        return True
-
-    def _continues(self, kind: int, sequence: int) -> bool:
+    def _continues(self, record: Record) -> bool:
         if self.sequence == 0:
             return True
-        return sequence == self.sequence + 1 or (kind == form.FIRST and sequence > self.sequence)
+        kind, sequence, _ = record
+        if kind == form.FIRST:
+            return sequence > self.sequence and _origin(record) == self.end
+        return sequence == self.sequence + 1
 
-    def _record(self, number: int, offset: int, record: tuple[int, int, bytes]) -> None:
-        _, sequence, payload = record
-        self.sequence = sequence
-        highest = self.highest[number]
-        start = offset + form.RECORD_HEAD
-        for item in form.items(payload):
-            if item[0] == form.ORIGIN:
+    def _apply(self, segment: int, offset: int, payload: bytes) -> None:
+        scans, highest = self.scans, self.highest[segment]
+        place = segment << 32
+        for item in form.items(payload, offset + form.RECORD_HEAD):
+            kind, entry_kind, shard, a, b, data, at = item
+            if kind == form.ORIGIN:
                 continue
-            shard = item[2]
-            scan = self.scans.get(shard)
+            if kind == form.AMNESIA:
+                self.amnesia = True
+                continue
+            scan = scans.get(shard)
             if scan is None:
-                scan = self.scans[shard] = ShardScan()
-            scan.take(item, number << 32 | (start + item[6]))
-            if item[0] == form.ENTRY:
-                highest[shard] = max(highest.get(shard, 0), item[3])
-
-    def _collect_later(self, data: bytes, offset: int) -> None:
-        """Valid records behind damage: proof that what is missing was synced, and what it was."""
-        while (offset := data.find(form.MAGIC, offset)) >= 0:
-            record = form.parse_record(data, offset)
-            if record is not None and record[1] > self.sequence:
-                self.later.append(record[2])
-                self.later_sequence = max(self.later_sequence, record[1])
-                offset += form.RECORD_HEAD + len(record[2])
+                scan = scans[shard] = ShardScan()
+            if kind == form.ENTRY:
+                scan.entry(Entry(a, b, entry_kind, data), place | at)
+                if a > highest.get(shard, 0):
+                    highest[shard] = a
             else:
-                offset += 1
+                scan.take(item)
 
-    def _found(self, damaged: bool) -> Found:
-        shards: dict[int, ShardRecovery] = {}
-        if damaged:
-            self._note_promises()
-        for shard, scan in sorted(self.scans.items()):
-            whole = scan.finish()
-            shards[shard] = ShardRecovery(
-                shard, scan.hard_state, scan.compacted, scan.entries,
-                damaged or scan.damaged or not whole, scan.must_reach, scan.must_term,
-            )  # fmt: skip
-        sequence = max(self.sequence, self.later_sequence, self.mark.sequence)
-        recovery = Recovery(shards, damaged, self.torn_bytes, self.notes)
-        return Found(
-            recovery, self.scans, sequence, self.end[0], self.end[1], self.numbers, self.highest
-        )
+    def _look_at(self, reader: SegmentReader, offset: int) -> None:
+        """Valid records behind an invalid place prove that what lay there was synced, and tell what
+        was promised since."""
+        gap = reader.written_end(offset) - offset
+        while (found := reader.next_record(offset)) is not None:
+            at, (_, sequence, payload) = found
+            offset = at + form.RECORD_HEAD + len(payload)
+            if sequence <= self.sequence:
+                continue
+            gap -= form.RECORD_HEAD + len(payload)
+            self.later += 1
+            self.later_sequence = max(self.later_sequence, sequence)
+            self._hear(payload)
+        self.gap_bytes += max(0, gap)
+
+    def _hear(self, payload: bytes) -> None:
+        reach, promised = self.reach, self.promised
+        for kind, _, shard, a, b, _, _ in form.items(payload, 0):
+            if kind in (form.ENTRY, form.RESET, form.COMPACTED, form.DAMAGED, form.LAST):
+                reach[shard] = max(reach.get(shard, 0), a)
+                promised[shard] = max(promised.get(shard, 0), b)
+            elif kind == form.HARD:
+                promised[shard] = max(promised.get(shard, 0), a)
+                self.hard_states[shard] = _newer(self.hard_states.get(shard), HardState(a, b))
 
     def _note_promises(self) -> None:
-        """What each shard may have promised or acknowledged in the part that is lost."""
-        reach: dict[int, int] = {}
-        promised: dict[int, int] = {}
-        for payload in self.later:
-            for kind, _, shard, a, b, _, _ in form.items(payload):
-                if kind in (form.ENTRY, form.RESET):
-                    reach[shard] = max(reach.get(shard, 0), a)
-                    promised[shard] = max(promised.get(shard, 0), b)
-                elif kind == form.HARD:
-                    promised[shard] = max(promised.get(shard, 0), a)
-        for shard, (term, vote, last) in sorted(self.mark.shards.items()):
+        """What each shard may have promised or acknowledged in the part that is lost. The mark knows
+        it exactly if it is as new as the last valid record; else the lost bytes bound it: each entry
+        needs at least the head of an item."""
+        exact = self.mark.sequence >= max(self.sequence, self.later_sequence)
+        slack = 0 if exact else self.gap_bytes // form.ITEM_HEAD
+        for shard in sorted({**self.scans, **self.reach, **self.promised, **self.mark.shards}):
             scan = self.scans.setdefault(shard, ShardScan())
-            reach[shard] = max(reach.get(shard, 0), last)
-            promised[shard] = max(promised.get(shard, 0), term)
-            if term > scan.hard_state.term:
-                scan.hard_state = HardState(term, vote)
-        for shard in sorted({**self.scans, **reach}):
-            scan = self.scans.setdefault(shard, ShardScan())
+            term, vote, last = self.mark.shards.get(shard, (0, 0, 0))
+            state = _newer(self.hard_states.get(shard), HardState(term, vote))
+            scan.hard_state = _newer(scan.hard_state, state)
             scan.damaged = True
-            last = scan.base + len(scan.entries)
-            scan.must_reach = max(scan.must_reach, reach.get(shard, 0), last)
-            scan.must_term = max(scan.must_term, promised.get(shard, 0), scan.hard_state.term)
+            scan.must_reach = max(
+                scan.must_reach, self.reach.get(shard, 0), last, scan.last_index
+            ) + slack  # fmt: skip
+            scan.must_term = max(
+                scan.must_term, self.promised.get(shard, 0), scan.hard_state.term
+            )  # fmt: skip
+
+
+def _newer(one: HardState | None, other: HardState) -> HardState:
+    """A term never falls, and its vote is given once."""
+    if one is None or (other.term, other.vote != 0) > (one.term, one.vote != 0):
+        return other
+    return one
+
+
+def _origin(record: Record | None) -> tuple[int, int] | None:
+    """Where the records before a FIRST record end; None for other records."""
+    if record is None or record[0] != form.FIRST:
+        return None
+    item = next(form.items(record[2], 0), None)
+    return (item[3], item[4]) if item is not None and item[0] == form.ORIGIN else None
