@@ -63,6 +63,10 @@ class Host(Protocol):
         """The process is gone; `told`: its connections are reset at once."""
         ...
 
+    def fail(self, kind: str, check: str, reason: str) -> None:
+        """The run failed."""
+        ...
+
     def took(self, machine: "Machine", replica: Replica, ready: Ready) -> None:
         """The node is about to carry out a Ready."""
         ...
@@ -316,12 +320,17 @@ class Machine:
             self.world.after(10_000, self._written, life, write)
             return
         self.writing = None
+        failing = self.disk.sync_errors
         try:
             self.log.commit(write)
         except DiskFault as error:
             # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
             self.fail(f"log write: {error}")
             return
+        if failing and self.disk.sync_errors < failing:
+            self.world.fail(
+                "correctness", "FAILSTOP", f"node {self.id} went on after a failed sync"
+            )
         self.world.synced(self, write)
         self.post(self._persisted, write)
 

@@ -77,7 +77,9 @@ class PromiseChecker:
         kind = type(message)
         if kind is m.RequestVote:
             if (disk.term, disk.vote) != (message.term, sender) and disk.term <= message.term:
-                return f"node {sender} asks for votes in term {message.term} before its own is durable"
+                return (
+                    f"node {sender} asks for votes in term {message.term} before its own is durable"
+                )
         elif kind is m.RequestVoteReply and message.granted:
             if disk.term == message.term and disk.vote == receiver:
                 return ""

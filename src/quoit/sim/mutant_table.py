@@ -1,0 +1,316 @@
+"""The mutants (faults.md, section 3): what is broken, and where that should show.
+
+`scenario` names a scenario; otherwise seeds are drawn as usual and `options` overrides what the bug
+needs to show: a fault that never happens cannot catch anything. `checks` are those expected to catch
+it; any other check that does is as good, and the table that is printed says which one did.
+"""
+
+from typing import Any
+
+import msgspec
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+class Mutant(msgspec.Struct, frozen=True, kw_only=True):
+    """One deliberate bug."""
+
+    id: str
+    what: str
+    module: str
+    function: str
+    """Qualified name in the module."""
+    old: str
+    new: str
+    checks: str
+    scenario: str = ""
+    nodes: int = 3
+    options: dict[str, Any] = {}
+
+
+_ELECTION = "quoit.raft.election"
+_REPLICATION = "quoit.raft.replication"
+
+_BUSY = {"safety_us": 6_000_000, "think_us": 20_000, "clients": 8, "fault_gap_us": 250_000}
+_CUTS = {**_BUSY, "faults": ["split", "oneway", "pair", "swizzle"], "fault_length_us": 800_000}
+_KILLS = {**_BUSY, "faults": ["kill", "power_cut"], "fault_length_us": 300_000}
+_LATE = {
+    **_BUSY,
+    "faults": ["duplicate", "jitter", "split", "kill"],
+    "fault_length_us": 1_500_000,
+}
+_NO_LEASE = {"lease": False}
+
+MUTANTS = [
+    Mutant(
+        id="xR1",
+        what="a vote is answered before it is durable",
+        module=_ELECTION,
+        function="on_request_vote",
+        old="core.send_after_persist(sender, RequestVoteReply(core.term, granted))",
+        new="core.send(sender, RequestVoteReply(core.term, granted))",
+        checks="PROMISE, ELECT",
+        options=_KILLS,
+    ),
+    Mutant(
+        id="xR2",
+        what="term and vote are never written down",
+        module="quoit.raft.raft",
+        function="Raft.ready",
+        old="hard_state = HardState(self.term, self.vote) if self.hard_dirty else None",
+        new="hard_state = None",
+        checks="PROMISE, ELECT, DUR",
+        scenario="power-cut-all",
+    ),
+    Mutant(
+        id="xR3",
+        what="entries of older terms are committed by counting (Raft, figure 8)",
+        module=_REPLICATION,
+        function="maybe_commit",
+        old="if index > core.commit_index and core.log.term(index) == core.term:",
+        new="if index > core.commit_index:",
+        checks="COMMIT, COMPLETE, DUR",
+        options={**_CUTS, "disk_us": 20_000},
+    ),
+    Mutant(
+        id="xR4",
+        what="candidates' logs are compared by length only",
+        module=_ELECTION,
+        function="_up_to_date",
+        old="return (last_term, last_index) >= (core.log.last_term, core.log.last_index)",
+        new="return last_index >= core.log.last_index",
+        checks="COMPLETE, DUR",
+        options=_CUTS,
+    ),
+    Mutant(
+        id="xR5",
+        what="every append truncates what follows, also when the entries match",
+        module="quoit.raft.follower",
+        function="_accept",
+        old="if entry.index > log.compacted_index and log.term(entry.index) != entry.term:",
+        new="if entry.index > log.compacted_index:",
+        checks="MATCH, DUR, crash",
+        options=_LATE,
+    ),
+    Mutant(
+        id="xR6",
+        what="a follower commits as far as its own log reaches",
+        module="quoit.raft.follower",
+        function="on_append",
+        old="core.commit_to(min(message.commit, last_new))",
+        new="core.commit_to(min(message.commit, log.last_index))",
+        checks="APPLY",
+        options=_CUTS,
+    ),
+    Mutant(
+        id="xR7",
+        what="replies of older terms count",
+        module=_REPLICATION,
+        function="heard",
+        old="if term != core.term or core.role != LEADER:",
+        new="if core.role != LEADER:",
+        checks="QUORUM, DUR",
+        options={**_LATE, "faults": ["duplicate", "split", "transfer", "swizzle", "jitter"]},
+    ),
+    Mutant(
+        id="xR8",
+        what="the leader counts itself before its sync",
+        module=_REPLICATION,
+        function="maybe_commit",
+        old="matches.append(core.stable_index)",
+        new="matches.append(core.log.last_index)",
+        checks="QUORUM, DUR",
+        options={**_BUSY, "faults": ["power_cut", "slow_disk"]},
+    ),
+    Mutant(
+        id="xR9",
+        what="half of an even number of voters is a quorum",
+        module="quoit.quorum.majority",
+        function="quorum_size",
+        old="return voters // 2 + 1",
+        new="return (voters + 1) // 2",
+        checks="ELECT, QUORUM",
+        nodes=4,
+        options={**_CUTS, "replication_factor": 4},
+    ),
+    Mutant(
+        id="xR10",
+        what="a new leader serves before an entry of its term is committed",
+        module="quoit.raft.raft",
+        function="Raft.can_serve",
+        old="return self.role == LEADER and self.commit_index >= self.term_start",
+        new="return self.role == LEADER",
+        checks="LIN",
+        options={**_KILLS, "faults": ["kill", "split", "transfer"], "disk_us": 20_000},
+    ),
+    Mutant(
+        id="xR11",
+        what="reads are not confirmed by a quorum",
+        module="quoit.raft.raft",
+        function="Raft._begin_reads",
+        old="if not self.peers:",
+        new="if True:",
+        checks="LIN",
+        options={**_CUTS, **_NO_LEASE},
+    ),
+    Mutant(
+        id="xR11b",
+        what="a read is confirmed by a round that began before the read",
+        module="quoit.raft.raft",
+        function="Raft._begin_reads",
+        old="reads.begin(round_number, self.commit_index)",
+        new="reads.begin(round_number - 1, self.commit_index)",
+        checks="READ, LIN",
+        options={**_LATE, **_NO_LEASE},
+    ),
+    Mutant(
+        id="xR12a",
+        what="a leader that no quorum answers stays (no check-quorum)",
+        module=_ELECTION,
+        function="check_quorum",
+        old="if core.peers and now_us",
+        new="if False and now_us",
+        checks="EXPECT",
+        scenario="leader-deaf",
+    ),
+    Mutant(
+        id="xR12b",
+        what="asking for a pre-vote raises the term",
+        module=_ELECTION,
+        function="on_pre_vote",
+        old="    granted = (",
+        new="    if message.term > core.term:\n"
+        "        core.become_follower(message.term, 0, now_us)\n"
+        "    granted = (",
+        checks="EXPECT",
+        scenario="one-way-deaf",
+    ),
+    Mutant(
+        id="xR13",
+        what="waiting clients are answered by index alone, whatever entry is there",
+        module="quoit.node.replica",
+        function="Replica._decide",
+        old="if entry_term == inflight.term:",
+        new="if entry_term is not None:",
+        checks="LIN, DUR",
+        options=_CUTS,
+    ),
+    Mutant(
+        id="xS1",
+        what="hard state and entries are two writes",
+        module="quoit.node.node",
+        function="Node._next_write",
+        old="    updates, self.updates = self.updates, []\n",
+        new="    first = [ShardUpdate(u.shard, None, u.entries, u.reset, u.compacted)\n"
+        "             for u in self.updates]\n"
+        "    later = [ShardUpdate(u.shard, u.hard_state, [], None, None)\n"
+        "             for u in self.updates if u.hard_state is not None and u.entries]\n"
+        "    first = [new if u.entries else u\n"
+        "             for u, new in zip(self.updates, first)]\n"
+        "    updates, self.updates = first, later\n",
+        checks="PROMISE",
+        options=_KILLS,
+    ),
+    Mutant(
+        id="xS2",
+        what="the applied index is written apart from the effects",
+        module="quoit.node.node",
+        function="Node._round",
+        old="        self.engine.write(groups)",
+        new="        for group in reversed(groups):\n            self.engine.write([group])",
+        checks="APPLY, DUR",
+        options={**_KILLS, "flush_log_bytes": 4_000},
+    ),
+    Mutant(
+        id="xS3",
+        what="a failed sync is repeated, and its success believed",
+        module="quoit.storage.log",
+        function="Log.commit",
+        old="        file.sync()\n",
+        new="        try:\n"
+        "            file.sync()\n"
+        "        except DiskFault:\n"
+        "            file.sync()\n",
+        checks="FAILSTOP, DUR",
+        options={**_BUSY, "faults": ["sync_error", "power_cut_all"]},
+    ),
+    Mutant(
+        id="xS7",
+        what="the local clock is used while applying",
+        module="quoit.node.replica",
+        function="Replica._apply",
+        old="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms)",
+        new="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms, self.host.wall_ms)",
+        checks="APPLY",
+        options=_CUTS,
+    ),
+    Mutant(
+        id="xL1",
+        what="the lease counts from the answers, not from the question",
+        module=_REPLICATION,
+        function="heard",
+        old="core.lease.extend(rounds.contact_us)",
+        new="core.lease.extend(now_us)",
+        checks="LEASE, LIN",
+        options={
+            **_CUTS, "lease": True, "drift_ppm": 1_000, "latency_us": 20_000, "jitter_us": 40_000,
+            "faults": ["oneway", "split", "jitter"],
+        },
+    ),
+    Mutant(
+        id="xL2",
+        what="the lease is kept while leadership is handed over",
+        module="quoit.raft.transfer",
+        function="begin",
+        old="core.lease.revoked = True",
+        new="core.lease.revoked = False",
+        checks="LEASE, LIN",
+        options={**_BUSY, "lease": True, "faults": ["transfer", "split"]},
+    ),
+    Mutant(
+        id="xL3",
+        what="the drift bound is ignored",
+        module="quoit.raft.lease",
+        function="Lease.__init__",
+        old="election_timeout_us - election_timeout_us * 2 * drift_ppm // 1_000_000",
+        new="election_timeout_us",
+        checks="LEASE",
+        options={
+            **_CUTS, "lease": True, "drift_ppm": 200_000, "latency_us": 100, "jitter_us": 50,
+            "disk_us": 100, "faults": ["split"], "tick_us": 5_000,
+            "rates_ppm": [900_000, 1_100_000, 1_100_000],
+        },
+    ),
+    Mutant(
+        id="xL4",
+        what="votes are granted within a lease",
+        module=_ELECTION,
+        function="refuses_votes",
+        old="return now_us - contact_us < core.config.election_timeout_us",
+        new="return False",
+        checks="LEASE, LIN",
+        options={**_CUTS, "lease": True},
+    ),
+    Mutant(
+        id="xL4b",
+        what="a restarted replica votes at once, though it may have supported a lease",
+        module=_ELECTION,
+        function="refuses_votes",
+        old="if core.damaged or now_us < core.refuse_until_us:",
+        new="if core.damaged:",
+        checks="LEASE, LIN",
+        options={**_KILLS, "lease": True, "faults": ["kill", "split"], "latency_us": 100,
+                 "disk_us": 100, "jitter_us": 50, "fault_length_us": 100_000},
+    ),
+    Mutant(
+        id="xG2",
+        what="a forwarded write is sent again after a broken connection",
+        module="quoit.node.forwarding",
+        function="Forwarder._give_up",
+        old="if sent.item[2].write:",
+        new="if False:",
+        checks="LIN, DUR",
+        options={**_BUSY, "faults": ["reset", "loss", "slow_disk"]},
+    ),
+]  # fmt: skip
+"""In the order of faults.md. `b` marks a second bug under the same number."""
