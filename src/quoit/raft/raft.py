@@ -153,8 +153,9 @@ class Raft(Core):
             replication.replicate(self, to, self.progress[to], now_us)
 
     def compact(self, index: Index) -> None:
-        """Forget entries up to `index`, which the engine holds durably."""
-        index = min(index, self.applied_index, self.stable_index)
+        """Forget entries up to `index`, which the engine holds durably. The caller may tell the log
+        on disk so with its next write: that comes after the entries themselves."""
+        index = min(index, self.applied_index)
         if index > self.log.compacted_index:
             term = self.log.term(index)
             invariant(term is not None, "compaction of an unknown entry", index=index)

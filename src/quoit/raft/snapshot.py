@@ -43,7 +43,8 @@ def on_install(core: Core, sender: NodeId, message: InstallSnapshot, now_us: int
         core.trace("snapshot_installed", node=core.id, term=core.term, index=meta.index)
         if log.term(meta.index) != meta.term:
             log.reset(meta.index, meta.term)
-            core.handed_index = core.stable_index = meta.index
+            core.handed_index = meta.index
+            core.stable_index = 0  # until the reset itself is durable
             core.snapshot = meta
         # Else the log already holds that entry, and what follows it may have been acknowledged:
         # it stays (Raft figure 13, step 6).

@@ -189,9 +189,12 @@ class Cluster:
     def compact(self, node_id: NodeId, index: Index) -> None:
         """Forget log entries that the engine holds durably."""
         member = self.members[node_id]
-        member.raft.compact(index)
-        first = member.raft.log
-        member.disk.compact(first.compacted_index, first.compacted_term)
+        log = member.raft.log
+        before = log.compacted_index
+        # The disk is told at once, and so only of what it has.
+        member.raft.compact(min(index, member.raft.stable_index))
+        if log.compacted_index > before:
+            member.disk.compact(log.compacted_index, log.compacted_term)
 
     def deliver(self, message: Message) -> None:
         """Hand a message that was taken from the bus to its receiver, if that is alive."""
@@ -228,7 +231,7 @@ class Cluster:
         self.now_us = max(self.now_us, raft.election_us)
         self.tick(node_id)
 
-    def settle(self, rounds: int = 100) -> None:
+    def settle(self, rounds: int = 2000) -> None:
         """Persist and deliver until nothing is under way."""
         for _ in range(rounds):
             for member in self.members.values():
