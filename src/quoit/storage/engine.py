@@ -2,11 +2,14 @@
 
 Its own log is off: the node's log has the effects, and is replayed from the applied index that was
 flushed (one column family, so what is flushed is a prefix of what was written, atomic batch by atomic
-batch). Facts this adapter relies on, measured or read (shared/design.md section 5): iterators made by
-`items()` see one moment; writes hold the GIL and are kept small; `flush` releases it.
+batch). Facts this adapter relies on, each held by a test: a cursor made by `iter()` sees the moment it
+was made, also after later seeks; its `status()` must be asked at the end, because damage ends it without
+an error; a damaged table raises on each read of the block. Damage to the manifest may open an older
+state, even an empty one: the applied index in it, lower than the log's compaction point, tells.
+Writes hold the GIL and are kept small; `flush` releases it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rocksdict import (
@@ -25,8 +28,8 @@ from quoit.storage.api import Group
 
 __all__ = ["RocksEngine"]
 
-_MEMTABLE_BYTES = 64 * 1024 * 1024
-_CACHE_BYTES = 64 * 1024 * 1024
+_MEMTABLE_BYTES = 32 * 1024 * 1024
+_CACHE_BYTES = 32 * 1024 * 1024
 
 
 class RocksEngine:
@@ -86,18 +89,16 @@ class RocksEngine:
         options: Any = ReadOptions()
         options.set_iterate_lower_bound(low)
         options.set_iterate_upper_bound(high)
-        pairs = self._db.items(
-            backwards=reverse, from_key=high if reverse else low, read_opt=options
-        )
-        return self._pairs(pairs, low, high)
-
-    def _pairs(self, pairs: Any, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
         try:
-            for key, value in pairs:
-                if low <= key < high:
-                    yield key, value
+            # Why not items(): it ends at a damaged block as if that were the end of the data.
+            cursor = self._db.iter(options)
+            if reverse:
+                cursor.seek_for_prev(high)
+            else:
+                cursor.seek(low)
         except Exception as error:
             raise _translated(error, "a scan failed") from error
+        return _pairs(cursor, cursor.prev if reverse else cursor.next)
 
     def flush(self) -> None:
         """Everything written before survives a crash."""
@@ -125,6 +126,18 @@ class RocksEngine:
         if not self._closed:
             self._closed = True
             self._db.close()
+
+
+def _pairs(cursor: Any, step: Callable[[], None]) -> Iterator[tuple[bytes, bytes]]:
+    key, value = cursor.key, cursor.value
+    try:
+        while (found := key()) is not None:
+            yield found, value()
+            step()
+        # An error ends the cursor just as the last key does; only the status tells them apart.
+        cursor.status()
+    except Exception as error:
+        raise _translated(error, "a scan failed") from error
 
 
 def _translated(error: Exception, what: str) -> WorldFault:
