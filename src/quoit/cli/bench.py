@@ -10,7 +10,8 @@ from typing import Annotated
 import redis
 import typer
 
-from quoit.cli.shared import CONNECT, fail, new_app, print_json, run_app
+from quoit.cli.clients import call, connect_url
+from quoit.cli.shared import AUTH, CONNECT, fail, new_app, print_json, run_app
 
 __all__ = ["main"]
 
@@ -28,7 +29,9 @@ def bench(
 ) -> None:
     """SET, then GET, on 100,000 keys named bench:N, which are left behind."""
     try:
-        redis.Redis.from_url(url, socket_connect_timeout=2).ping()
+        call(connect_url(url), "PING")
+    except redis.AuthenticationError as error:
+        fail(AUTH, "UNAUTHENTICATED", str(error), as_json=json)
     except (redis.RedisError, ValueError) as error:
         fail(CONNECT, "CANNOT_CONNECT", f"no answer from {url}: {error}", as_json=json)
     rows = [_phase(name, url, clients, pipeline, seconds, size) for name in ("SET", "GET")]
@@ -53,7 +56,7 @@ def _phase(
     value = b"x" * size
 
     def work(number: int) -> None:
-        client = redis.Redis.from_url(url, socket_timeout=10)
+        client = connect_url(url)
         step, done, errors = number * 7919, 0, 0
         mine: list[float] = []
         while time.monotonic() < end:

@@ -1,38 +1,60 @@
 """A cluster of real node processes on this machine: what `quoit local` and `quoit demo` work on.
 
 `DIR/cluster.json` says what runs: {"cluster_id": ..., "shards": ..., "nodes": [{"name", "id", "pid",
-"resp", "peer", "admin", "data"}]}, addresses as host:port. Processes are acted on by the recorded pid,
-and only after a look at /proc that it is still the one.
+"resp", "peer", "admin", "data"}]}, addresses as host:port; pid 0: never started. A node's output goes
+to `DIR/nX/log.txt`. Processes are acted on by the recorded pid, and only after a look at /proc that it
+is still the one.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from quoit.base.errors import BadRequest
+from quoit.cli.ports import choose
 from quoit.cli.shared import fetch_status
 
-__all__ = ["LocalCluster"]
+__all__ = ["LocalCluster", "NoSuchNode"]
 
 START_S = 30.0
+STOP_S = 15.0
+_POLL_S = 0.03
+
+
+class NoSuchNode(BadRequest):
+    """The cluster has no node of that name."""
 
 
 class LocalCluster:
-    """The cluster in a directory."""
+    """The cluster in a directory.
+
+    data    what cluster.json holds; empty before `create`
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.file = self.directory / "cluster.json"
         self.data: dict[str, Any] = {}
-        if self.file.exists():
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.reload()
+
+    def reload(self) -> None:
+        """Read cluster.json again: another process may have restarted nodes."""
+        try:
             self.data = json.loads(self.file.read_text())
+        except FileNotFoundError:
+            self.data = {}
+        except (OSError, json.JSONDecodeError) as error:
+            raise BadRequest(f"{self.file} cannot be read: {error}") from None
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
@@ -46,40 +68,44 @@ class LocalCluster:
             if name in (node["name"], str(node["id"])):
                 return node
         names = ", ".join(node["name"] for node in self.nodes) or "none"
-        raise BadRequest(f"there is no node {name!r} in {self.directory}; there are: {names}")
+        raise NoSuchNode(f"there is no node {name!r} in {self.directory}; there are: {names}")
 
-    def create(self, count: int, base_port: int, shards: int) -> None:
+    def create(self, count: int, base_port: int = 0, shards: int = 0) -> None:
         """Write a new cluster's description; nothing is started."""
         if count < 1:
             raise BadRequest("a cluster needs at least one node")
-        ports = _ports(count, base_port)
+        ports = choose(count, base_port)
+        nodes = [
+            {
+                "name": f"n{number}",
+                "id": number,
+                "pid": 0,
+                "resp": f"127.0.0.1:{resp}",
+                "peer": f"127.0.0.1:{peer}",
+                "admin": f"127.0.0.1:{admin}",
+                "data": str(self.directory / f"n{number}"),
+            }
+            for number, (resp, admin, peer) in enumerate(ports, start=1)
+        ]
         cluster_id = f"local-{secrets.token_hex(4)}"
-        nodes = []
-        for number in range(1, count + 1):
-            resp, admin, peer = ports[number - 1]
-            nodes.append(
-                {
-                    "name": f"n{number}",
-                    "id": number,
-                    "pid": 0,
-                    "resp": f"127.0.0.1:{resp}",
-                    "admin": f"127.0.0.1:{admin}",
-                    "peer": f"127.0.0.1:{peer}",
-                    "data": str(self.directory / f"n{number}"),
-                }
-            )
         self.data = {"cluster_id": cluster_id, "shards": shards, "nodes": nodes}
         self.directory.mkdir(parents=True, exist_ok=True)
         secret = self.directory / "secret"
         secret.touch(mode=0o600)
         secret.write_text(secrets.token_hex(16))
-        self.save()
+        self._save()
 
-    def save(self) -> None:
-        """Write cluster.json, whole or not at all."""
+    def _save(self) -> None:
         partial = self.file.with_suffix(".new")
         partial.write_text(json.dumps(self.data, indent=2) + "\n")
         partial.replace(self.file)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time changes cluster.json."""
+        with open(self.directory / "cluster.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     # Processes
 
@@ -95,21 +121,35 @@ class LocalCluster:
             return False
         return node["data"].encode() in line and state != "Z"
 
+    def start(self, timeout_s: float = START_S) -> None:
+        """Start what does not run and wait until every node knows a leader for every shard. When
+        that fails, what this call started is stopped again."""
+        started = [node for node in self.nodes if not self.running(node)]
+        try:
+            for node in started:
+                self.launch(node)
+            self.wait_ready(timeout_s=timeout_s)
+        except BaseException:
+            for node in started:
+                self.stop(node)
+            raise
+
     def launch(self, node: dict[str, Any]) -> None:
         """Start the node's process in the background."""
-        if self.running(node):
-            raise BadRequest(f"{node['name']} runs already (pid {node['pid']})")
-        Path(node["data"]).mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable, "-m", "quoit", "serve",
-            "--node-id", str(node["id"]), "--name", node["name"],
-            "--cluster-id", self.data["cluster_id"], "--data-dir", node["data"],
-            "--resp-port", _port(node["resp"]), "--admin-port", _port(node["admin"]),
-            "--peer-port", _port(node["peer"]), "--shards", str(self.data["shards"]),
-        ]  # fmt: skip
-        for other in self.nodes:
-            places = f"{other['peer']}/{_port(other['resp'])}/{_port(other['admin'])}"
-            command += ["--peers", f"{other['id']}={places}"]
+        with self._locked():
+            on_disk = {one["id"]: one["pid"] for one in json.loads(self.file.read_text())["nodes"]}
+            for one in self.nodes:
+                one["pid"] = on_disk[one["id"]]
+            if self.running(node):
+                raise BadRequest(f"{node['name']} runs already (pid {node['pid']})")
+            process = self._spawn(node)
+            self._children.append(process)
+            node["pid"] = process.pid
+            self._save()
+
+    def _spawn(self, node: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        data = Path(node["data"])
+        data.mkdir(parents=True, exist_ok=True)
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("QUOIT_")
         }
@@ -118,16 +158,25 @@ class LocalCluster:
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (source, environment.get("PYTHONPATH", "")) if part
         )
-        with open(Path(node["data"]) / "log.txt", "ab") as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                start_new_session=True,
+        with open(data / "log.txt", "ab") as log:
+            return subprocess.Popen(
+                self.command(node), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment, start_new_session=True,
             )  # fmt: skip
-        node["pid"] = process.pid
-        self._children.append(process)
-        self.save()
 
-    _children: list["subprocess.Popen[bytes]"] = []
+    def command(self, node: dict[str, Any]) -> list[str]:
+        """The command line of the node's process."""
+        words = [
+            sys.executable, "-m", "quoit", "serve",
+            "--node-id", str(node["id"]), "--name", node["name"],
+            "--cluster-id", self.data["cluster_id"], "--data-dir", node["data"],
+            "--resp-port", _port(node["resp"]), "--admin-port", _port(node["admin"]),
+            "--peer-port", _port(node["peer"]), "--shards", str(self.data["shards"]),
+        ]  # fmt: skip
+        for other in self.nodes:
+            places = f"{other['peer']}/{_port(other['resp'])}/{_port(other['admin'])}"
+            words += ["--peers", f"{other['id']}={places}"]
+        return words
 
     def signal(self, node: dict[str, Any], number: int) -> None:
         """Send a signal to the node's process."""
@@ -138,43 +187,55 @@ class LocalCluster:
     def kill(self, node: dict[str, Any]) -> None:
         """SIGKILL, and wait until the process is gone."""
         self.signal(node, signal.SIGKILL)
-        self._wait_gone(node, 10)
+        self._wait_gone([node], STOP_S)
 
-    def stop(self, node: dict[str, Any], timeout_s: float = 15.0) -> None:
+    def stop(self, node: dict[str, Any], timeout_s: float = STOP_S) -> None:
         """SIGTERM, then SIGKILL when it takes too long."""
-        if not self.running(node):
-            return
-        os.kill(node["pid"], signal.SIGCONT)
-        os.kill(node["pid"], signal.SIGTERM)
-        if not self._wait_gone(node, timeout_s):
-            self.kill(node)
+        self.stop_all([node], timeout_s)
 
-    def _wait_gone(self, node: dict[str, Any], timeout_s: float) -> bool:
+    def stop_all(
+        self, nodes: list[dict[str, Any]] | None = None, timeout_s: float = STOP_S
+    ) -> None:
+        """Stop all nodes (or these) side by side, the last resort being SIGKILL."""
+        running = [node for node in (self.nodes if nodes is None else nodes) if self.running(node)]
+        for node in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(node["pid"], signal.SIGCONT)
+                os.kill(node["pid"], signal.SIGTERM)
+        self._wait_gone(running, timeout_s)
+        for node in running:
+            if self.running(node):
+                self.kill(node)
+
+    def _wait_gone(self, nodes: list[dict[str, Any]], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while self.running(node):
-            if time.monotonic() > deadline:
-                return False
+        while any(self.running(node) for node in nodes) and time.monotonic() < deadline:
             time.sleep(0.01)
-        for child in list(self._children):
-            if child.poll() is not None:
-                self._children.remove(child)
-        return True
+        # Fetch the end of our own children, or they stay as zombies.
+        self._children = [child for child in self._children if child.poll() is None]
 
     # Waiting
 
     def statuses(self) -> dict[str, dict[str, Any] | None]:
         """Name -> what the node says of itself, None if it does not answer."""
-        found: dict[str, dict[str, Any] | None] = {}
-        for node in self.nodes:
-            try:
-                found[node["name"]] = fetch_status(node["admin"], 1.0)
-            except OSError:
-                found[node["name"]] = None
+        return {node["name"]: self.status(node) for node in self.nodes}
+
+    def status(self, node: dict[str, Any]) -> dict[str, Any] | None:
+        """What the node says of itself, None if it does not answer (or another process does)."""
+        if not self.running(node):
+            return None
+        try:
+            found = fetch_status(node["admin"], 1.0)
+        except OSError:
+            return None
+        if (found["cluster_id"], found["node_id"]) != (self.data["cluster_id"], node["id"]):
+            return None
         return found
 
-    def wait_ready(self, names: list[str] | None = None, timeout_s: float = START_S) -> None:
-        """Until every one of the nodes knows a leader for every shard."""
-        wanted = [node for node in self.nodes if names is None or node["name"] in names]
+    def wait_ready(self, names: Iterable[str] | None = None, timeout_s: float = START_S) -> None:
+        """Until each of the nodes (default: all) knows a leader, which it can reach, for every
+        shard. BadRequest when one stops or that takes longer."""
+        wanted = self.nodes if names is None else [self.node(name) for name in names]
         deadline = time.monotonic() + timeout_s
         for node in wanted:
             while not self._is_ready(node):
@@ -185,14 +246,11 @@ class LocalCluster:
                         f"{node['name']} has not seen a leader for every shard in "
                         f"{timeout_s:.0f} s; its log is {node['data']}/log.txt"
                     )
-                time.sleep(0.03)
+                time.sleep(_POLL_S)
 
     def _is_ready(self, node: dict[str, Any]) -> bool:
-        try:
-            status = fetch_status(node["admin"], 1.0)
-        except OSError:
-            return False
-        if status["node_name"] != node["name"] or status["cluster_id"] != self.data["cluster_id"]:
+        status = self.status(node)
+        if status is None:
             return False
         up = {peer["id"] for peer in status["peers"] if peer["connected"]}
         return all(shard["leader"] in up for shard in status["shards"])
@@ -202,12 +260,13 @@ class LocalCluster:
             lines = (Path(node["data"]) / "log.txt").read_text(errors="replace").splitlines()
         except OSError:
             return "it left no log"
-        return lines[-1] if lines else "it left no word"
+        said = [line for line in lines if line.startswith("quoit: ")] or lines
+        return said[-1].removeprefix("quoit: ") if said else "it left no word"
 
     def leader(self, shard: int) -> dict[str, Any] | None:
         """The node that leads `shard`, by its own word."""
         for node in self.nodes:
-            status = self.statuses().get(node["name"])
+            status = self.status(node)
             if status and status["shards"][shard]["role"] == "leader":
                 return node
         return None
@@ -215,20 +274,3 @@ class LocalCluster:
 
 def _port(address: str) -> str:
     return address.rpartition(":")[2]
-
-
-def _ports(count: int, base_port: int) -> list[tuple[int, int, int]]:
-    """(resp, admin, peer) for each node: from `base_port` up, or free ones if it is 0."""
-    if base_port:
-        return [
-            (base_port + 3 * i, base_port + 3 * i + 1, base_port + 3 * i + 2) for i in range(count)
-        ]
-    holders = []
-    for _ in range(3 * count):
-        holder = socket.socket()
-        holder.bind(("127.0.0.1", 0))
-        holders.append(holder)
-    numbers = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return [(numbers[3 * i], numbers[3 * i + 1], numbers[3 * i + 2]) for i in range(count)]

@@ -1,46 +1,64 @@
 """Settings of `quoit serve`: flags win over QUOIT_* variables, those over a TOML file, that over the
-defaults. An unknown key is an error, because a misspelt safety setting must not pass in silence."""
+defaults. An unknown key is an error, because a misspelt safety setting must not pass in silence.
 
-import difflib
+Secrets may be given as files (`password_file`, `secret_file`, QUOIT_PASSWORD_FILE...), which neither
+`ps` nor the environment of a child shows. Of one setting given twice by the same source the file wins.
+"""
+
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from quoit.base.errors import BadRequest
+from quoit.cli.nearest import did_you_mean
+from quoit.gateways.admin.access import is_loopback
 from quoit.runtime.options import NodeOptions, PeerAddress
 
 __all__ = ["ServeConfig", "load", "node_options", "parse_peer"]
 
-LOOPBACK = ("127.", "localhost", "::1")
+NOT_SETTINGS = ("QUOIT_ADMIN", "QUOIT_COLOR", "QUOIT_CONFIG", "QUOIT_URL")
+"""Variables that other commands read."""
+SECRET_CHARACTERS_MIN = 16
 
 
 class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything `quoit serve` can be told. Times in milliseconds."""
 
     name: str = ""
+    """Empty: n and the node's number."""
     node_id: int = 1
     data_dir: str = "quoit-data"
     cluster_id: str = "local"
     secret: str = ""
+    """Proves to the other nodes that this one belongs to the cluster."""
+    secret_file: str = ""
     host: str = "127.0.0.1"
+    """Address for clients and peers."""
+    admin_host: str = "127.0.0.1"
+    """Address of the admin port; beyond loopback it asks for the password."""
     resp_port: int = 7379
     admin_port: int = 7400
     peer_port: int = 7401
     peers: list[str] = []
-    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]` of every node, this one included."""
+    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]` of every node, this one included. Ports of this node
+    that are not given otherwise are taken from its entry."""
     shards: int = 0
+    """At creation; 0: 4, or the number of nodes if that is larger."""
     replication_factor: int = 3
+    """Never more than there are nodes."""
     password: str = ""
+    password_file: str = ""
     election_timeout_ms: int = 300
     heartbeat_ms: int = 60
     lease: bool = True
     drift_ppm: int = 10_000
+    cache_bytes: int = 64 * 1024 * 1024
     consensus: str = "raft"
-    log_level: str = "info"
-    log_format: str = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
     ready_file: str = ""
 
 
@@ -48,27 +66,13 @@ def load(
     flags: dict[str, Any], environment: dict[str, str] | None = None, file: str | None = None
 ) -> ServeConfig:
     """The settings in force. BadRequest with what to change when they do not fit."""
-    known = {field.name: field for field in msgspec.structs.fields(ServeConfig)}
-    values: dict[str, Any] = {}
-    if file:
-        try:
-            values = tomllib.loads(Path(file).read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise BadRequest(f"{file} cannot be read: {error}") from None
-        for key in values:
-            if key not in known:
-                raise BadRequest(f"{file}: there is no setting {key!r}.{_near(key, list(known))}")
-    for key, text in sorted((environment if environment is not None else os.environ).items()):
-        if not key.startswith("QUOIT_") or key in ("QUOIT_COLOR", "QUOIT_CONFIG"):
-            continue
-        name = key[6:].lower()
-        if name.endswith("_file") and name[:-5] in ("secret", "password"):
-            values[name[:-5]] = Path(text).read_text().strip()
-        elif name not in known:
-            raise BadRequest(f"there is no setting {key}.{_near(name, list(known))}")
-        else:
-            values[name] = text.split(",") if name == "peers" else text
-    values.update({key: value for key, value in flags.items() if value is not None})
+    values = _from_file(file) if file else {}
+    _override(values, _from_environment(dict(os.environ if environment is None else environment)))
+    _override(values, {key: value for key, value in flags.items() if value is not None})
+    for key in ("secret", "password"):
+        if values.get(f"{key}_file"):
+            values[key] = _read(str(values[f"{key}_file"])).strip()
+    _ports_from_own_entry(values)
     try:
         config = msgspec.convert(values, ServeConfig, strict=False)
     except msgspec.ValidationError as error:
@@ -77,40 +81,109 @@ def load(
     return config
 
 
-def _near(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _override(values: dict[str, Any], by: dict[str, Any]) -> None:
+    # A password from a stronger source replaces the weaker source's password file, too.
+    for key in ("secret", "password"):
+        if key in by or f"{key}_file" in by:
+            values.pop(f"{key}_file", None)
+    values.update(by)
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise BadRequest(f"{path} is not TOML: {error}") from None
+    for key in values:
+        if key not in ServeConfig.__struct_fields__:
+            near = did_you_mean(key, ServeConfig.__struct_fields__)
+            raise BadRequest(f"{path}: there is no setting {key!r}.{near}")
+    return values
+
+
+def _from_environment(environment: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, text in sorted(environment.items()):
+        if not key.startswith("QUOIT_") or key in NOT_SETTINGS:
+            continue
+        name = key[6:].lower()
+        if name not in ServeConfig.__struct_fields__:
+            known = [f"QUOIT_{field.upper()}" for field in ServeConfig.__struct_fields__]
+            raise BadRequest(f"there is no setting {key}.{did_you_mean(key, known)}")
+        values[name] = [part.strip() for part in text.split(",")] if name == "peers" else text
+    return values
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{path} cannot be read: {error}") from None
+
+
+def _ports_from_own_entry(values: dict[str, Any]) -> None:
+    for text in values.get("peers") or []:
+        peer = parse_peer(str(text))
+        if str(peer.id) == str(values.get("node_id", 1)):
+            values.setdefault("peer_port", peer.peer_port)
+            values.setdefault("resp_port", peer.resp_port)
+            values.setdefault("admin_port", peer.admin_port)
 
 
 def _check(config: ServeConfig) -> None:
-    if not config.host.startswith(LOOPBACK) and not config.password:
-        raise BadRequest(
-            f"{config.host} can be reached by others, and no password is set; one of these helps:\n"
-            "  quoit serve --host 127.0.0.1\n"
-            "  QUOIT_PASSWORD_FILE=/run/secrets/quoit quoit serve --host ...\n"
-            "  quoit serve --host ... --password ..."
-        )
-    if not config.host.startswith(LOOPBACK) and len(config.peers) > 1 and len(config.secret) < 16:
-        raise BadRequest(
-            "nodes that can be reached by others need a cluster secret of at least 16 characters: "
-            "set QUOIT_SECRET_FILE to a file with the same secret on every node"
-        )
+    _check_exposure(config)
     if config.consensus != "raft":
         raise BadRequest("consensus can be 'raft' only, for now")
-    if config.heartbeat_ms * 3 > config.election_timeout_ms:
+    if config.heartbeat_ms < 1 or config.heartbeat_ms * 3 > config.election_timeout_ms:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
-    if config.shards < 0 or config.shards > 1024:
-        raise BadRequest("shards must be between 1 and 1024 (0: chosen for you)")
+    bounds = {
+        "node_id": (1, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
+        "drift_ppm": (0, 500_000), "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
+        "admin_port": (1, 65_535), "peer_port": (1, 65_535),
+    }  # fmt: skip
+    for name, (low, high) in bounds.items():
+        if not low <= getattr(config, name) <= high:
+            raise BadRequest(f"{name} must be between {low} and {high}")
+    ports = [config.resp_port, config.admin_port, config.peer_port]
+    if len(dict.fromkeys(ports)) < len(ports):
+        raise BadRequest(f"the three ports must differ, these are given: {ports}")
+
+
+def _check_exposure(config: ServeConfig) -> None:
+    for name in ("host", "admin_host"):
+        address = getattr(config, name)
+        if not is_loopback(address) and not config.password:
+            flag = f"--{name.replace('_', '-')}"
+            raise BadRequest(
+                f"{name} {address} can be reached by others, and no password is set; "
+                "one of these helps:\n"
+                f"  quoit serve {flag} 127.0.0.1\n"
+                f"  quoit serve {flag} {address} --password-file FILE\n"
+                f"  QUOIT_PASSWORD_FILE=FILE quoit serve {flag} {address}"
+            )
+    exposed = not is_loopback(config.host) and len(config.peers) > 1
+    if exposed and len(config.secret) < SECRET_CHARACTERS_MIN:
+        raise BadRequest(
+            f"nodes that can be reached by others need a cluster secret of at least "
+            f"{SECRET_CHARACTERS_MIN} characters:\n"
+            "  openssl rand -hex 32 > quoit.secret    (once; the same file on every node)\n"
+            "  quoit serve --secret-file quoit.secret ..."
+        )
 
 
 def parse_peer(text: str) -> PeerAddress:
-    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]`."""
+    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]`; an IPv6 host in brackets. BadRequest otherwise."""
     try:
         number, _, address = text.partition("=")
         place, *others = address.split("/")
         host, _, port = place.rpartition(":")
-        resp, admin = ([int(one) for one in others] + [0, 0])[:2]
-        return PeerAddress(int(number), f"n{int(number)}", host, int(port), resp, admin)
+        defaults = [str(ServeConfig().resp_port), str(ServeConfig().admin_port)]
+        resp, admin = others + defaults[len(others) :]
+        if not host or int(number) < 1:
+            raise ValueError(text)
+        return PeerAddress(
+            int(number), f"n{int(number)}", host.strip("[]"), int(port), int(resp), int(admin)
+        )
     except ValueError:
         raise BadRequest(
             f"{text!r} is no peer; write ID=HOST:PEERPORT/RESPPORT/ADMINPORT, "
@@ -119,18 +192,25 @@ def parse_peer(text: str) -> PeerAddress:
 
 
 def node_options(config: ServeConfig) -> NodeOptions:
-    """What the runtime is started with."""
-    own = PeerAddress(
-        config.node_id, config.name or f"n{config.node_id}", config.host, config.peer_port,
-        config.resp_port, config.admin_port,
-    )  # fmt: skip
+    """What the runtime is started with. `peers` holds addresses as others see them, so this node's
+    own entry may differ from what it listens on (0.0.0.0, a mapped port)."""
+    name = config.name or f"n{config.node_id}"
     peers = [parse_peer(text) for text in config.peers]
-    if peers and config.node_id not in [peer.id for peer in peers]:
-        raise BadRequest(f"node {config.node_id} is not among its own peers")
-    peers = [own if peer.id == config.node_id else peer for peer in peers] or [own]
+    numbers = [peer.id for peer in peers]
+    if len(dict.fromkeys(numbers)) < len(numbers):
+        raise BadRequest(f"a node is listed twice among the peers: {sorted(numbers)}")
+    if peers and config.node_id not in numbers:
+        raise BadRequest(f"node {config.node_id} is not among its own peers {sorted(numbers)}")
+    if not peers:
+        ports = (config.peer_port, config.resp_port, config.admin_port)
+        peers = [PeerAddress(config.node_id, name, config.host, *ports)]
+    peers = [
+        msgspec.structs.replace(peer, name=name) if peer.id == config.node_id else peer
+        for peer in peers
+    ]
     return NodeOptions(
         node_id=config.node_id,
-        name=own.name,
+        name=name,
         cluster_id=config.cluster_id,
         secret=(config.secret or config.cluster_id).encode(),
         data_dir=config.data_dir,
@@ -145,4 +225,5 @@ def node_options(config: ServeConfig) -> NodeOptions:
         heartbeat_us=config.heartbeat_ms * 1000,
         lease_enabled=config.lease,
         drift_ppm=config.drift_ppm,
+        cache_bytes=config.cache_bytes,
     )

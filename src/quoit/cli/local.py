@@ -1,14 +1,24 @@
 """`quoit local`: a cluster of real processes on this machine."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from quoit.base.errors import BadRequest
-from quoit.cli.cluster import LocalCluster
-from quoit.cli.shared import FAILED, NOT_FOUND, UNHEALTHY, fail, new_app, print_json, run_app
+from quoit.cli.cluster import LocalCluster, NoSuchNode
+from quoit.cli.shared import (
+    FAILED,
+    NOT_FOUND,
+    UNHEALTHY,
+    USAGE,
+    fail,
+    new_app,
+    print_json,
+    run_app,
+)
 
 __all__ = ["main"]
 
@@ -16,37 +26,48 @@ app = new_app("A cluster on this machine. Example: quoit local start --nodes 3 -
 
 Directory = Annotated[Path, typer.Option("--dir", help="The cluster's directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Name = Annotated[str, typer.Argument(help="As in n2, or 2.")]
 HERE = Path("quoit-local")
+NODES = 3
 
 
-def _open(directory: Path) -> LocalCluster:
-    cluster = LocalCluster(directory)
+def _open(directory: Path, as_json: bool) -> LocalCluster:
+    try:
+        cluster = LocalCluster(directory)
+    except BadRequest as error:
+        fail(FAILED, "REFUSED", str(error), as_json=as_json)
     if not cluster.nodes:
         fail(NOT_FOUND, "NO_CLUSTER", f"there is no cluster in {directory}",
-             f"quoit local start --nodes 3 --dir {directory}")  # fmt: skip
+             f"quoit local start --nodes 3 --dir {directory}", as_json=as_json)  # fmt: skip
     return cluster
 
 
 @app.command()
 def start(
-    nodes: Annotated[int, typer.Option(help="How many, if the cluster is new.")] = 3,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=15, help="Of a new cluster. [default: 3]")
+    ] = None,
     directory: Directory = HERE,
     base_port: Annotated[int, typer.Option(help="First port. [default: free ones]")] = 0,
-    shards: Annotated[int, typer.Option(help="If new. [default: 4, or the nodes]")] = 0,
+    shards: Annotated[
+        int, typer.Option(min=0, max=1024, help="Of a new cluster; 0: 4, or the nodes.")
+    ] = 0,
     json: AsJson = False,
 ) -> None:
     """Start the cluster in DIR (a new one if there is none) and wait until it can be used."""
-    cluster = LocalCluster(directory)
-    if not cluster.nodes:
-        try:
-            cluster.create(nodes, base_port, shards)
-        except BadRequest as error:
-            fail(2, "BAD_REQUEST", str(error), as_json=json)
     try:
-        for node in cluster.nodes:
-            if not cluster.running(node):
-                cluster.launch(node)
-        cluster.wait_ready()
+        cluster = LocalCluster(directory)
+        if not cluster.nodes:
+            cluster.create(nodes or NODES, base_port, shards)
+        elif nodes not in (None, len(cluster.nodes)):
+            raise BadRequest(
+                f"the cluster in {directory} has {len(cluster.nodes)} nodes; leave --nodes away, "
+                "or choose another --dir"
+            )
+    except BadRequest as error:
+        fail(USAGE, "BAD_REQUEST", str(error), as_json=json)
+    try:
+        cluster.start()
     except BadRequest as error:
         fail(FAILED, "NOT_STARTED", str(error), as_json=json)
     if json:
@@ -60,8 +81,8 @@ def start(
 
 @app.command()
 def status(directory: Directory = HERE, json: AsJson = False) -> None:
-    """Who runs, who leads what."""
-    cluster = _open(directory)
+    """Who runs, who leads what. Exit code 6 unless all nodes live."""
+    cluster = _open(directory, json)
     found = cluster.statuses()
     rows = []
     for node in cluster.nodes:
@@ -81,58 +102,71 @@ def status(directory: Directory = HERE, json: AsJson = False) -> None:
 
 
 @app.command()
-def stop(directory: Directory = HERE) -> None:
+def stop(directory: Directory = HERE, json: AsJson = False) -> None:
     """Stop every node in order; the data stay."""
-    cluster = _open(directory)
-    for node in cluster.nodes:
-        cluster.stop(node)
-    print(f"stopped; `quoit local start --dir {directory}` starts it again")
+    cluster = _open(directory, json)
+    cluster.stop_all()
+    _done(json, "stopped", f"stopped; `quoit local start --dir {directory}` starts it again")
 
 
 @app.command()
-def kill(name: str, directory: Directory = HERE) -> None:
+def kill(name: Name, directory: Directory = HERE, json: AsJson = False) -> None:
     """SIGKILL a node."""
-    cluster = _open(directory)
-    _guarded(lambda: cluster.kill(cluster.node(name)))
-    print(f"{name} killed; `quoit local restart {name} --dir {directory}` brings it back")
+    node = _act(name, directory, json, lambda cluster, node: cluster.kill(node))
+    hint = f"`quoit local restart {node['name']} --dir {directory}` brings it back"
+    _done(json, "killed", f"{node['name']} killed; {hint}", node)
 
 
 @app.command()
-def restart(name: str, directory: Directory = HERE) -> None:
+def restart(name: Name, directory: Directory = HERE, json: AsJson = False) -> None:
     """Start a node that was killed or stopped (or stop and start one that runs)."""
-    cluster = _open(directory)
 
-    def step() -> None:
-        node = cluster.node(name)
+    def step(cluster: LocalCluster, node: dict[str, Any]) -> None:
         cluster.stop(node)
         cluster.launch(node)
         cluster.wait_ready([node["name"]])
 
-    _guarded(step)
-    print(f"{name} is back")
+    node = _act(name, directory, json, step)
+    _done(json, "live", f"{node['name']} is back", node)
 
 
 @app.command()
-def pause(name: str, directory: Directory = HERE) -> None:
+def pause(name: Name, directory: Directory = HERE, json: AsJson = False) -> None:
     """SIGSTOP a node."""
-    cluster = _open(directory)
-    _guarded(lambda: cluster.signal(cluster.node(name), signal.SIGSTOP))
-    print(f"{name} paused; `quoit local resume {name} --dir {directory}` wakes it")
+    node = _act(name, directory, json, lambda cluster, node: cluster.signal(node, signal.SIGSTOP))
+    hint = f"`quoit local resume {node['name']} --dir {directory}` wakes it"
+    _done(json, "paused", f"{node['name']} paused; {hint}", node)
 
 
 @app.command()
-def resume(name: str, directory: Directory = HERE) -> None:
+def resume(name: Name, directory: Directory = HERE, json: AsJson = False) -> None:
     """SIGCONT a node."""
-    cluster = _open(directory)
-    _guarded(lambda: cluster.signal(cluster.node(name), signal.SIGCONT))
-    print(f"{name} resumed")
+    node = _act(name, directory, json, lambda cluster, node: cluster.signal(node, signal.SIGCONT))
+    _done(json, "live", f"{node['name']} resumed", node)
 
 
-def _guarded(step: object) -> None:
+def _act(
+    name: str,
+    directory: Path,
+    as_json: bool,
+    step: Callable[[LocalCluster, dict[str, Any]], None],
+) -> dict[str, Any]:
+    cluster = _open(directory, as_json)
     try:
-        step()  # type: ignore[operator]
+        node = cluster.node(name)
+        step(cluster, node)
+    except NoSuchNode as error:
+        fail(NOT_FOUND, "NO_SUCH_NODE", str(error), as_json=as_json)
     except BadRequest as error:
-        fail(FAILED, "REFUSED", str(error))
+        fail(FAILED, "REFUSED", str(error), as_json=as_json)
+    return node
+
+
+def _done(as_json: bool, state: str, text: str, node: dict[str, Any] | None = None) -> None:
+    if as_json:
+        print_json("Done", {"state": state, **(node or {})})
+    else:
+        print(text)
 
 
 def main(argv: list[str]) -> int:

@@ -3,8 +3,11 @@ takes a second to print its version feels broken. Each module builds its own typ
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
-__all__ = ["COMMANDS", "run"]
+from quoit.cli.nearest import did_you_mean
+
+__all__ = ["COMMANDS", "dispatch", "run"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("quoit.cli.demo", "watch a cluster lose a node and no write"),
@@ -18,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("", "print the version"),
 }
 
+INTERRUPTED = 130
+
 
 def _help() -> str:
     width = max(len(name) for name in COMMANDS)
@@ -27,44 +32,50 @@ def _help() -> str:
         "  quoit demo                             three nodes, one of them killed, nothing lost\n"
         "  quoit local start --nodes 3 --dir q    the same, to play with\n"
         "  quoit serve                            one node on redis://127.0.0.1:7379\n\n"
-        f"Commands:\n{rows}\n\n`quoit COMMAND --help` tells more."
+        f"Commands:\n{rows}\n\n"
+        "`quoit COMMAND --help` tells more; --json anywhere makes the output machine-readable.\n"
+        "Nothing is ever sent anywhere but to the nodes you name."
     )
 
 
 def run() -> None:
-    """Entry point. Exit codes: see docs/reference/cli.md."""
+    """Entry point. Exit codes: docs/reference/cli.md."""
+    for stream in (sys.stdout, sys.stderr):
+        # Why: a glyph that the locale cannot print must not end a command.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(dispatch(sys.argv[1:]))
 
 
 def dispatch(argv: list[str]) -> int:
     """Run one command line; its exit code."""
-    as_json = "--json" in argv
-    words = [word for word in argv if word != "--json"]
+    as_json = argv[:1] == ["--json"]
+    words = argv[1:] if as_json else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
-    name = words[0]
+    name, rest = words[0], words[1:]
     if name in ("--version", "-V", "version"):
         from quoit import __version__
 
+        as_json = as_json or "--json" in rest
         print(f'{{"version": "{__version__}"}}' if as_json else f"quoit {__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"quoit: there is no command {name!r}.{_did_you_mean(name)}", file=sys.stderr)
-        print("Run `quoit --help` for the list.", file=sys.stderr)
+        near = did_you_mean(name, COMMANDS)
+        print(f"quoit: there is no command {name!r}.{near}", file=sys.stderr)
+        print("  quoit --help", file=sys.stderr)
         return 2
-    rest = argv[argv.index(name) + 1 :]
     if as_json and "--json" not in rest:
-        rest.append("--json")
+        # Before a `--`, behind which everything is an argument.
+        rest.insert(rest.index("--") if "--" in rest else len(rest), "--json")
     try:
         code: int = import_module(COMMANDS[name][0]).main(rest)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wants. Nothing more may be written, not even at exit.
+        sys.stdout = None
+        return 0
     return code
-
-
-def _did_you_mean(name: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, COMMANDS, n=1)
-    return f" Did you mean `quoit {close[0]}`?" if close else ""

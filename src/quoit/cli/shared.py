@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -9,13 +10,24 @@ import click
 import typer
 
 __all__ = [
-    "CONNECT", "CONFLICT", "FAILED", "NOT_FOUND", "OK", "UNAVAILABLE", "UNHEALTHY", "USAGE",
+    "AUTH", "CONFLICT", "CONNECT", "FAILED", "NOT_FOUND", "OK", "UNAVAILABLE", "UNHEALTHY", "USAGE",
     "fail", "fetch_status", "new_app", "print_json", "run_app",
 ]  # fmt: skip
 
-OK, FAILED, USAGE, CONNECT, NOT_FOUND, CONFLICT, UNHEALTHY = 0, 1, 2, 3, 4, 5, 6
+# Published in docs/reference/cli.md; never change what a number means.
+OK = 0
+FAILED = 1
+USAGE = 2
+CONNECT = 3
+NOT_FOUND = 4
+CONFLICT = 5
+UNHEALTHY = 6
+AUTH = 7
 UNAVAILABLE = 8
+INTERRUPTED = 130
+
 API_VERSION = "quoit/v1"
+_RETRYABLE = (CONNECT, UNAVAILABLE)
 
 
 def new_app(text: str) -> typer.Typer:
@@ -30,8 +42,11 @@ def run_app(app: typer.Typer, argv: list[str], name: str) -> int:
     command = typer.main.get_command(app)
     try:
         result = command.main(argv, prog_name=f"quoit {name}", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return USAGE
     except click.UsageError as error:
-        error.show()
+        _show_usage_error(error, "--json" in argv)
         return USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -39,20 +54,29 @@ def run_app(app: typer.Typer, argv: list[str], name: str) -> int:
         error.show()
         return FAILED
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return INTERRUPTED
     return result if isinstance(result, int) else OK
+
+
+def _show_usage_error(error: click.UsageError, as_json: bool) -> None:
+    path = error.ctx.command_path if error.ctx else "quoit"
+    _print_error(USAGE, "USAGE", error.format_message(), f"{path} --help", as_json)
 
 
 def fail(code: int, kind: str, message: str, hint: str = "", *, as_json: bool = False) -> NoReturn:
     """Say what happened and what to do, on stderr, and leave with `code`."""
-    if as_json:
-        error = {"code": kind, "message": message, "hint": hint, "retryable": code in (3, 8)}
-        print(json.dumps({"error": error}), file=sys.stderr)
-    else:
-        print(f"quoit: {message}", file=sys.stderr)
-        if hint:
-            print(f"  {hint}", file=sys.stderr)
+    _print_error(code, kind, message, hint, as_json)
     raise typer.Exit(code)
+
+
+def _print_error(code: int, kind: str, message: str, hint: str, as_json: bool) -> None:
+    if as_json:
+        error = {"code": kind, "message": message, "hint": hint, "retryable": code in _RETRYABLE}
+        print(json.dumps({"error": error}), file=sys.stderr)
+        return
+    print(f"quoit: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
 
 
 def print_json(kind: str, data: Any) -> None:
@@ -61,18 +85,24 @@ def print_json(kind: str, data: Any) -> None:
 
 
 def fetch_status(admin: str, timeout_s: float = 2.0) -> dict[str, Any]:
-    """A node's NodeStatus from its admin port (`host:port`). OSError if it does not answer."""
-    host, _, port = admin.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=timeout_s)
+    """A node's NodeStatus from its admin port (`host:port`). QUOIT_PASSWORD, if set, is sent along
+    for ports beyond loopback. OSError if no node answers, PermissionError if the password is wrong,
+    ValueError if `admin` is no address."""
+    host, _, port = admin.removeprefix("http://").rstrip("/").rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
+    password = os.environ.get("QUOIT_PASSWORD")
+    headers = {"Authorization": f"Bearer {password}"} if password else {}
     try:
-        connection.request("GET", "/v1/status")
+        connection.request("GET", "/v1/status", headers=headers)
         response = connection.getresponse()
         body = response.read()
-        if response.status != 200:
+        if response.status == http.HTTPStatus.UNAUTHORIZED:
+            raise PermissionError(f"{admin} wants the password: set QUOIT_PASSWORD")
+        if response.status != http.HTTPStatus.OK:
             raise OSError(f"{admin} answered {response.status}")
         found: dict[str, Any] = json.loads(body)
         return found
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(f"{admin} does not speak the admin API: {error}") from error
+    except (http.client.HTTPException, json.JSONDecodeError) as error:
+        raise OSError(f"{admin} does not speak the admin API: {error!r}") from error
     finally:
         connection.close()

@@ -4,7 +4,16 @@ from typing import Annotated, Any
 
 import typer
 
-from quoit.cli.shared import CONNECT, UNHEALTHY, fail, fetch_status, new_app, print_json, run_app
+from quoit.cli.shared import (
+    AUTH,
+    CONNECT,
+    UNHEALTHY,
+    fail,
+    fetch_status,
+    new_app,
+    print_json,
+    run_app,
+)
 
 __all__ = ["main", "sentence"]
 
@@ -22,6 +31,8 @@ def status(
     """Show the cluster as one of its nodes sees it."""
     try:
         found = fetch_status(admin)
+    except PermissionError as error:
+        fail(AUTH, "UNAUTHENTICATED", str(error), as_json=json)
     except (OSError, ValueError) as error:
         fail(CONNECT, "CANNOT_CONNECT", f"no node answers at {admin}: {error}",
              "is it running? `quoit serve`, or give --admin HOST:PORT", as_json=json)  # fmt: skip

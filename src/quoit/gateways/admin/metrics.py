@@ -1,11 +1,15 @@
-"""Prometheus metrics, read from the node's plain counters when somebody asks."""
+"""Prometheus metrics, read from the node's plain counters when somebody asks.
+
+Names follow Prometheus' rules: one prefix, base units, `_total` on counters. The only labels are
+`shard` and `node`, both bounded by the cluster.
+"""
 
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from quoit.node.status import NodeStatus
+from quoit.node.status import NodeStatus, ShardStatus
 
 __all__ = ["StatusCollector"]
 
@@ -23,9 +27,30 @@ _COUNTERS = {
     "log_writes": ("quoit_log_writes", "Synced writes of the log"),
     "log_bytes": ("quoit_log_bytes", "Bytes written to the log"),
     "log_entries": ("quoit_log_entries", "Entries written to the log"),
+    "flushes": ("quoit_engine_flushes", "Flushes of the engine"),
+    "frames_received": ("quoit_peer_frames_received", "Frames that came from other nodes"),
     "snapshots_sent": ("quoit_snapshots_sent", "Snapshot transfers begun"),
     "snapshots_installed": ("quoit_snapshots_installed", "Snapshots taken from a leader"),
 }
+
+_SHARD_GAUGES: list[tuple[str, str, Callable[[ShardStatus], int]]] = [
+    ("quoit_shard_has_leader", "1 if a leader is known", lambda shard: int(bool(shard.leader))),
+    ("quoit_shard_is_leader", "1 if led here", lambda shard: int(shard.role == "leader")),
+    ("quoit_shard_is_damaged", "1 if not trusted", lambda shard: int(shard.role == "damaged")),
+    ("quoit_shard_term", "Raft's term", lambda shard: shard.term),
+    ("quoit_shard_keys", "Keys at the applied index", lambda shard: sum(shard.keys.values())),
+    ("quoit_shard_pending_commands", "Commands without an outcome", lambda shard: shard.pending),
+    (
+        "quoit_shard_log_entries",
+        "Entries that the log still holds",
+        lambda shard: max(0, shard.last_index - shard.first_index + 1),
+    ),
+    (
+        "quoit_raft_apply_lag_entries",
+        "Committed entries that are not applied",
+        lambda shard: shard.commit_index - shard.applied_index,
+    ),
+]
 
 
 class StatusCollector(Collector):
@@ -43,27 +68,27 @@ class StatusCollector(Collector):
         uptime = GaugeMetricFamily("quoit_uptime_seconds", "Seconds since the node started")
         uptime.add_metric([], status.uptime_ms / 1000)
         yield uptime
-        up = GaugeMetricFamily("quoit_node_up", "1 if the node is connected", labels=["node"])
-        for peer in status.peers:
-            up.add_metric([peer.name], int(peer.connected))
-        yield up
-        families = [
-            ("quoit_shard_has_leader", "1 if a leader is known", lambda s: int(bool(s.leader))),
-            ("quoit_shard_is_leader", "1 if led here", lambda s: int(s.role == "leader")),
-            ("quoit_shard_term", "Term", lambda s: s.term),
-            (
-                "quoit_raft_apply_lag_entries",
-                "Committed, not applied",
-                lambda s: s.commit_index - s.applied_index,
-            ),
-            ("quoit_shard_keys", "Keys at the applied index", lambda s: sum(s.keys.values())),
-        ]
-        for name, text, value in families:
+        yield from _nodes(status)
+        for name, text, value in _SHARD_GAUGES:
             family = GaugeMetricFamily(name, text, labels=["shard"])
             for shard in status.shards:
-                family.add_metric([str(shard.id)], value(shard))
+                if shard.role != "none" or name == "quoit_shard_has_leader":
+                    family.add_metric([str(shard.id)], value(shard))
             yield family
         for key, (name, text) in _COUNTERS.items():
             counter = CounterMetricFamily(name, text)
-            counter.add_metric([], status.counters.get(key, 0))
+            counter.add_metric([], status.counters[key])
             yield counter
+
+
+def _nodes(status: NodeStatus) -> Iterator[Metric]:
+    up = GaugeMetricFamily("quoit_node_up", "1 if the node is connected", labels=["node"])
+    silence = GaugeMetricFamily(
+        "quoit_node_silence_seconds", "Time since its last message", labels=["node"]
+    )
+    for peer in status.peers:
+        up.add_metric([peer.name], int(peer.connected))
+        if peer.heard_ms_ago >= 0:
+            silence.add_metric([peer.name], peer.heard_ms_ago / 1000)
+    yield up
+    yield silence

@@ -1,18 +1,21 @@
-"""The admin port: health, status and metrics over HTTP (aiohttp). It tells no secret, and checks the
-Host header so that a web page cannot reach it through a rebound name."""
+"""The admin port: health, status and metrics over HTTP (aiohttp). What it tells is never a secret."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from quoit.gateways.admin.access import HEALTH, host_is_local, is_loopback, token_fits
 from quoit.gateways.admin.metrics import StatusCollector
 from quoit.node.status import NodeStatus
 
-__all__ = ["serve_admin"]
+__all__ = ["readiness", "serve_admin"]
 
-_LOOPBACK = ("127.", "localhost", "[::1]")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_REQUEST_BYTES_MAX = 64 * 1024
 
 
 class Host(Protocol):
@@ -24,66 +27,102 @@ class Host(Protocol):
         ...
 
 
-def _guard(bound_to: str) -> Any:
+async def serve_admin(host: Host, address: str, port: int, password: str = "") -> web.AppRunner:
+    """Listen on `address:port`; OSError when that is taken. An address beyond loopback demands
+    `password` for all but health. The caller calls `cleanup()` on what is returned."""
+    app = web.Application(
+        middlewares=[_guard(is_loopback(address), password)], client_max_size=_REQUEST_BYTES_MAX
+    )
+    routes = _Routes(host)
+    app.router.add_get("/livez", routes.live)
+    app.router.add_get("/readyz", routes.ready)
+    app.router.add_get("/v1/status", routes.status)
+    app.router.add_get("/metrics", routes.metrics)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _guard(local: bool, password: str) -> Any:
     @web.middleware
-    async def check(request: web.Request, handler: Any) -> web.StreamResponse:
-        host = request.headers.get("Host", "")
-        if bound_to.startswith(_LOOPBACK) and not host.startswith(_LOOPBACK):
-            return web.json_response({"error": "this port is for this machine only"}, status=421)
-        response: web.StreamResponse = await handler(request)
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if local and not host_is_local(request.headers.get("Host", "")):
+            return _error(421, "WRONG_HOST", "this port is for this machine only")
+        if not local and request.path not in HEALTH:
+            if not token_fits(request.headers.get("Authorization", ""), password):
+                refused = _error(401, "UNAUTHENTICATED", "send Authorization: Bearer PASSWORD")
+                refused.headers["WWW-Authenticate"] = "Bearer"
+                return refused
+        try:
+            response = await handler(request)
+        except web.HTTPNotFound:
+            return _error(404, "NOT_FOUND", "there are /livez /readyz /v1/status /metrics")
+        except web.HTTPMethodNotAllowed:
+            return _error(405, "METHOD", "this port is read with GET")
+        response.headers.update(_HEADERS)
         return response
 
     return check
 
 
-async def serve_admin(host: Host, address: str, port: int) -> web.AppRunner:
-    """Listen on `address:port`. The caller calls `cleanup()` on what is returned."""
-    app = web.Application(middlewares=[_guard(address)])
-    registry = CollectorRegistry()
-    registry.register(StatusCollector(lambda: _status(host)))
+def _error(status: int, code: str, message: str) -> web.Response:
+    body = {"error": {"code": code, "message": message}}
+    return web.json_response(body, status=status, headers=_HEADERS)
 
-    async def live(request: web.Request) -> web.Response:
+
+class _Routes:
+    """The handlers of one node's admin port."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.registry = CollectorRegistry()
+        self.registry.register(StatusCollector(self._status))
+        ProcessCollector(registry=self.registry)
+
+    def _status(self) -> NodeStatus:
+        found: NodeStatus = self.host.node.status()
+        return found
+
+    async def live(self, request: web.Request) -> web.Response:
+        """The event loop turns. Depends on no peer, or an outage would become a restart storm."""
         return web.Response(text="ok\n")
 
-    async def ready(request: web.Request) -> web.Response:
-        checks = readiness(_status(host), bool(host.node.stopping))
+    async def ready(self, request: web.Request) -> web.Response:
+        """Clients can be sent here; `?verbose` names the checks, `?exclude=NAME` leaves one out."""
+        checks = readiness(self._status(), bool(self.host.node.stopping))
+        for name in request.query.getall("exclude", []):
+            checks.pop(name, None)
         good = all(checks.values())
         if "verbose" in request.query:
             lines = [f"[{'+' if one else '-'}]{name}" for name, one in checks.items()]
-            text = "\n".join(lines) + f"\n{'ready' if good else 'not ready'}\n"
+            text = "\n".join([*lines, "ready" if good else "not ready"]) + "\n"
         else:
             text = "ok\n" if good else "not ready; see ?verbose\n"
         return web.Response(text=text, status=200 if good else 503)
 
-    async def status(request: web.Request) -> web.Response:
+    async def status(self, request: web.Request) -> web.Response:
+        """NodeStatus as JSON."""
         return web.Response(
-            body=msgspec.json.encode(_status(host)), content_type="application/json"
+            body=msgspec.json.encode(self._status()), content_type="application/json"
         )
 
-    async def metrics(request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Prometheus' text format 0.0.4."""
         return web.Response(
-            body=generate_latest(registry),
+            body=generate_latest(self.registry),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
-
-    app.router.add_get("/livez", live)
-    app.router.add_get("/readyz", ready)
-    app.router.add_get("/v1/status", status)
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    await web.TCPSite(runner, address, port).start()
-    return runner
-
-
-def _status(host: Host) -> NodeStatus:
-    found: NodeStatus = host.node.status()
-    return found
 
 
 def readiness(status: NodeStatus, stopping: bool) -> dict[str, bool]:
     """Named checks: True is good."""
-    checks = {"not-stopping": not stopping}
-    checks["every-shard-has-a-leader"] = all(shard.leader for shard in status.shards)
-    checks["no-replica-is-damaged"] = all(shard.role != "damaged" for shard in status.shards)
-    return checks
+    return {
+        "not-stopping": not stopping,
+        "every-shard-has-a-leader": all(shard.leader for shard in status.shards),
+        "no-replica-is-damaged": all(shard.role != "damaged" for shard in status.shards),
+    }
