@@ -21,6 +21,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     function: str
     """Qualified name in the module."""
     old: str
+    """Snippet of the function's source, whose `def` stands at the left margin."""
     new: str
     checks: str
     scenario: str = ""
@@ -40,6 +41,8 @@ _LATE = {
     "fault_length_us": 1_500_000,
 }
 _NO_LEASE = {"lease": False}
+_CHASE = {"faults": ["chase"], "fault_gap_us": 1_500_000, "shards": 1}
+_READS = {**_CHASE, **_NO_LEASE, "keys": 3, "clients": 12, "think_us": 10_000}
 
 MUTANTS = [
     Mutant(
@@ -80,7 +83,10 @@ MUTANTS = [
         old="return (last_term, last_index) >= (core.log.last_term, core.log.last_index)",
         new="return last_index >= core.log.last_index",
         checks="COMPLETE, DUR",
-        options=_CUTS,
+        options={
+            **_CHASE, **_NO_LEASE, "clients": 2, "think_us": 20_000, "disk_us": 5_000,
+            "latency_us": 3_000,
+        },
     ),
     Mutant(
         id="xR5",
@@ -151,7 +157,7 @@ MUTANTS = [
         old="if not self.peers:",
         new="if True:",
         checks="LIN",
-        options={**_CUTS, **_NO_LEASE},
+        options=_READS,
     ),
     Mutant(
         id="xR11b",
@@ -161,7 +167,7 @@ MUTANTS = [
         old="reads.begin(round_number, self.commit_index)",
         new="reads.begin(round_number - 1, self.commit_index)",
         checks="READ, LIN",
-        options={**_LATE, **_NO_LEASE},
+        options=_READS,
     ),
     Mutant(
         id="xR12a",

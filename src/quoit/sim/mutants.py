@@ -34,12 +34,11 @@ def applied(mutant: Mutant) -> Iterator[None]:
     """The shipped code with the mutant's bug in it."""
     function = _find(mutant)
     source = textwrap.dedent(inspect.getsource(function))
-    old, new = textwrap.dedent(mutant.old).strip("\n"), textwrap.dedent(mutant.new).strip("\n")
-    count = source.count(old)
+    count = source.count(mutant.old)
     invariant(count == 1, "a mutant's snippet occurs once", id=mutant.id, count=count)
     module = importlib.import_module(mutant.module)
     scope: dict[str, Any] = dict(vars(module))
-    exec(compile(source.replace(old, new), f"<mutant {mutant.id}>", "exec"), scope)
+    exec(compile(source.replace(mutant.old, mutant.new), f"<mutant {mutant.id}>", "exec"), scope)
     changed = scope[function.__name__]
     original = function.__code__
     function.__code__ = changed.__code__

@@ -167,6 +167,36 @@ class Nemesis:
             left, right = self.rng.sample(nodes, 2)
             self._cut(self._between([left], [right]))
 
+    def _do_chase(self) -> None:
+        self._chase(self.rng.randrange(2, 5), [])
+
+    def _chase(self, left: int, cut: list[tuple[int, int]]) -> None:
+        """Cut off the newest leader; as soon as there is another one, that one instead."""
+        network = self.world.network
+        if self.stopped:
+            return
+        leader = self._newest_leader()
+        pairs = []
+        if left and leader:
+            pairs = self._between([leader], [node for node in self._nodes() if node != leader])
+            for sender, receiver in pairs:
+                network.cut(sender, receiver)
+        for sender, receiver in cut:
+            network.mend(sender, receiver)
+        if pairs:
+            self.world.after(self.rng.randrange(400_000, 1_200_000), self._chase, left - 1, pairs)
+
+    def _newest_leader(self) -> int:
+        """The node whose leadership, of any shard, has the greatest term; 0 if nobody leads."""
+        found = [
+            (replica.raft.term, machine.id)
+            for machine in self.world.machines.values()
+            if machine.node is not None
+            for replica in machine.node.replicas.values()
+            if replica.raft.is_leader
+        ]
+        return max(found, default=(0, 0))[1]
+
     def _do_bridge(self) -> None:
         nodes = self._nodes()
         if len(nodes) < 3:

@@ -36,6 +36,7 @@ FAULTS: dict[str, str] = {
     "hang_disk": "D6 a disk that hangs",
     "wall_jump": "C1 Unix time jumps",
     "drift": "C2 a clock runs faster or slower within the bound",
+    "chase": "N11 the newest leader is cut off, again and again",
     "transfer": "a node is asked to hand its leaderships over",
 }
 """Fault kind -> what it does and its number in the catalogue."""

@@ -80,6 +80,7 @@ class World:
         self.replicas = ReplicaChecker()
         self.promises = PromiseChecker()
         self.commit_at_start: dict[tuple[int, int], int] = {}
+        self.rounds_before: dict[tuple[int, int, int, int], tuple[int, int]] = {}
         self.newest_leader: dict[int, tuple[int, int]] = {}
         self.leaderships: list[tuple[int, int, int, int]] = []
         self.check_leases = True
@@ -266,9 +267,28 @@ class World:
             if raft.commit_index > began and not own and raft.commit_index >= raft.first_index:
                 reason = f"node {machine.id} counts replicas of an entry of an older term"
                 self._judge("COMMIT", reason)
+            self._judge("READ", self._early_rounds(machine, replica))
             newest = self.newest_leader.get(shard, (0, 0))
             if newest[0] > raft.term and self.check_leases and raft.lease_valid(now):
                 self._stale_lease(machine.id, shard, raft.term, newest)
+
+    def _early_rounds(self, machine: Machine, replica: Replica) -> str:
+        """Reads that arrived in this turn may wait only for rounds that were sent in it."""
+        raft = replica.raft
+        place = (machine.id, machine.life, replica.id, raft.term)
+        sent, newest = self.rounds_before.get(place, (0, 0))
+        problem = ""
+        highest = newest
+        for round_number, _, read_ids in raft.reads.waiting:
+            fresh = [one for one in read_ids if one > newest]
+            if fresh and round_number <= sent:
+                problem = (
+                    f"node {machine.id} lets a read of shard {replica.id} wait for round "
+                    f"{round_number}, which was sent before the read arrived"
+                )
+            highest = max(highest, *read_ids, 0)
+        self.rounds_before[place] = (raft.rounds.current, highest)
+        return problem
 
     def _new_leader(self, machine: Machine, replica: Replica) -> None:
         raft = replica.raft
