@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from quoit.raft.messages import TimeoutNow
 from quoit.raft.progress import Mode
 from tests.golden.raft.cluster import Cluster, Member, Message
 
@@ -52,7 +53,7 @@ class Swarm:
             (8, self.pass_time),
             (self.crash_weight, self.crash),
             (2 * self.crash_weight, self.restart),
-            (2, self.partition),
+            (3, self.partition),
             (2, self.release),
             (1, self.compact),
             (1, self.transfer),
@@ -122,6 +123,17 @@ class Swarm:
             self.cut = {}
             return
         side = [node for node in nodes if self.random.random() < 0.4]
+        leaders = self.leaders()
+        if leaders and self.random.random() < 0.5:
+            # A leader that is cut off a moment after it was heard is what leases are about.
+            leader = self.random.choice(leaders)
+            side = [leader.id]
+            if self.random.random() < 0.5:
+                leader.raft.transfer(self.random.choice(nodes), self.cluster.now_us)
+                self.cluster.drain(leader.id)
+                for message in list(self.cluster.bus):
+                    if type(message[2]) is TimeoutNow:
+                        self.cluster.deliver(message)
         one_way = self.random.random() < 0.3
         self.cut = {
             (one, other): True
