@@ -71,6 +71,8 @@ class RealFile:
         """fdatasync."""
         try:
             os.fdatasync(self._fd)
+        except ValueError:
+            raise DiskFault(f"syncing {self._name}: the file is closed") from None
         except OSError as error:
             raise _fault(f"syncing {self._name}", error) from error
 

@@ -98,7 +98,7 @@ class RocksEngine:
                 cursor.seek(low)
         except Exception as error:
             raise _translated(error, "a scan failed") from error
-        return _pairs(cursor, cursor.prev if reverse else cursor.next)
+        return _pairs(cursor, cursor.prev if reverse else cursor.next, low, high)
 
     def flush(self) -> None:
         """Everything written before survives a crash."""
@@ -128,10 +128,13 @@ class RocksEngine:
             self._db.close()
 
 
-def _pairs(cursor: Any, step: Callable[[], None]) -> Iterator[tuple[bytes, bytes]]:
+def _pairs(
+    cursor: Any, step: Callable[[], None], low: bytes, high: bytes
+) -> Iterator[tuple[bytes, bytes]]:
     key, value = cursor.key, cursor.value
     try:
-        while (found := key()) is not None:
+        # Why compare: the lower bound of the options does not hold for steps backwards.
+        while (found := key()) is not None and low <= found < high:
             yield found, value()
             step()
         # An error ends the cursor just as the last key does; only the status tells them apart.

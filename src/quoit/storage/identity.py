@@ -29,6 +29,16 @@ class _Stored(msgspec.Struct):
     crc: int
 
 
+class _AnyFormat(msgspec.Struct):
+    """What every version of the file has, so that a newer one is named and not called damaged."""
+
+    identity: "_FormatOnly"
+
+
+class _FormatOnly(msgspec.Struct):
+    format: int
+
+
 def claim(disk: Disk, identity: Identity) -> bool:
     """Bind the directory to `identity`, or check that it is bound to it already. True if it was new.
     BadRequest when it belongs to another, Corruption when the file is damaged."""
@@ -51,9 +61,18 @@ def _read(disk: Disk) -> Identity:
     data = file.pread(0, file.size())
     file.close()
     try:
+        written = msgspec.json.decode(data, type=_AnyFormat).identity.format
+        if written != FORMAT:
+            raise BadRequest(
+                f"this data directory has format {written}, this version of quoit reads and writes "
+                f"format {FORMAT}: start it with the version that wrote it, or give this node an "
+                "empty directory"
+            )
         stored = msgspec.json.decode(data, type=_Stored)
     except msgspec.MsgspecError as error:
-        raise Corruption(f"{_NAME} cannot be read: {error}") from None
+        raise Corruption(
+            f"{_NAME} cannot be read: {error}; it says whose data this is, so the node will not start"
+        ) from None
     if crc32c(msgspec.json.encode(stored.identity)) != stored.crc:
         raise Corruption(f"{_NAME} fails its checksum; do not edit it by hand")
     return stored.identity
@@ -61,7 +80,6 @@ def _read(disk: Disk) -> Identity:
 
 def _compare(found: Identity, wanted: Identity) -> None:
     for field, meaning in (
-        ("format", "was written by another version of quoit, with format"),
         ("cluster_id", "belongs to cluster"),
         ("node_id", "belongs to node"),
         ("shards", "was created with a number of shards of"),
