@@ -232,11 +232,11 @@ MUTANTS = [
         what="a failed sync is repeated, and its success believed",
         module="quoit.storage.log",
         function="Log.commit",
-        old="        file.sync()\n",
+        old="        segments.write(write.offset, write.data)\n",
         new="        try:\n"
-        "            file.sync()\n"
+        "            segments.write(write.offset, write.data)\n"
         "        except DiskFault:\n"
-        "            file.sync()\n",
+        "            segments.write(write.offset, write.data)\n",
         checks="FAILSTOP, DUR",
         options={**_BUSY, "faults": ["sync_error", "power_cut_all"]},
     ),
@@ -258,10 +258,7 @@ MUTANTS = [
         old="core.lease.extend(rounds.contact_us)",
         new="core.lease.extend(now_us)",
         checks="LEASE, LIN",
-        options={
-            **_CUTS, "lease": True, "drift_ppm": 1_000, "latency_us": 20_000, "jitter_us": 40_000,
-            "faults": ["oneway", "split", "jitter"],
-        },
+        scenario="slow-answers",
     ),
     Mutant(
         id="xL2",

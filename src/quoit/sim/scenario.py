@@ -9,9 +9,10 @@
 Nodes in steps are numbers, or roles that are resolved when the first step that names one happens:
 "leader" (of shard 0), "follower-1" and "follower-2" (the others, in order of their numbers).
 
-Actions: cut (a, b), oneway (from, to), deaf (node), isolate (node), heal, power-cut-all (restart =
-seconds per node), sync-error (node, restart), hang-disk (node, seconds), pause (node, seconds), kill
-(node, restart), read (key, node), write (key, node), split-every (seconds, length).
+Actions: cut (a, b), oneway (from, to), deaf (node), isolate (node), delay (to, seconds), heal,
+power-cut-all (restart = seconds per node), sync-error (node, restart), hang-disk (node, seconds),
+pause (node, seconds), kill (node, restart), read (key, node), write (key, node), split-every
+(seconds, length).
 """
 
 import tomllib
@@ -185,6 +186,13 @@ class Story:
         node = self._node(step["node"])
         others = [other for other in self.world.machines if other != node]
         self._cut([(node, other) for other in others] + [(other, node) for other in others])
+
+    def _do_delay(self, step: Step) -> None:
+        """What is sent to the node takes long; what it sends does not."""
+        node = self._node(step["to"])
+        for link in self.world.network.links.values():
+            if link.receiver == node:
+                link.delay_us = int(step["seconds"] * 1e6)
 
     def _do_heal(self, step: Step) -> None:
         self.healed_us = self.world.now_us
