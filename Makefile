@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1..300
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo test lint types tidy unit sim sim-mutants bench profile compat clean format
+.PHONY: demo test lint unit sim sim-mutants bench profile clean format
 
 define make-venv
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
