@@ -13,7 +13,7 @@ FORMAT = 1
 _NAME = "node.json"
 
 
-class Identity(msgspec.Struct):
+class Identity(msgspec.Struct, forbid_unknown_fields=True):
     """What must never change for a directory."""
 
     cluster_id: str
@@ -24,7 +24,7 @@ class Identity(msgspec.Struct):
     format: int = FORMAT
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, forbid_unknown_fields=True):
     identity: Identity
     crc: int
 
