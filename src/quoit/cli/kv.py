@@ -24,7 +24,7 @@ from quoit.cli.shared import (
 
 __all__ = ["main"]
 
-app = new_app("Get, put, delete and list keys. Example: quoit kv put hello world")
+app = new_app("Get, put, delete and list keys. Example: quoit kv put hello world", group=True)
 
 Url = Annotated[str, typer.Option(envvar="QUOIT_URL", help="Any node.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

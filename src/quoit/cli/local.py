@@ -22,7 +22,7 @@ from quoit.cli.shared import (
 
 __all__ = ["main"]
 
-app = new_app("A cluster on this machine. Example: quoit local start --nodes 3 --dir q")
+app = new_app("A cluster on this machine. Example: quoit local start --nodes 3 --dir q", group=True)
 
 Directory = Annotated[Path, typer.Option("--dir", help="The cluster's directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

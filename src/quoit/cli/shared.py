@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import click
 import typer
 
 __all__ = [
@@ -29,12 +28,19 @@ INTERRUPTED = 130
 API_VERSION = "quoit/v1"
 _RETRYABLE = (CONNECT, UNAVAILABLE)
 
+# Why by their place: typer brings its own copy of click since 0.29, older ones use the real one, and
+# these two classes are public in neither. BadParameter < UsageError < ClickException in both.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_CommandError: Any = typer.BadParameter.__mro__[2]
 
-def new_app(text: str) -> typer.Typer:
-    """A typer application that prints plain errors."""
+
+def new_app(text: str, *, group: bool = False) -> typer.Typer:
+    """A typer application that prints plain errors; a `group` of commands shows its help when none
+    is given."""
     return typer.Typer(
-        help=text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-    )
+        help=text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+        no_args_is_help=group,
+    )  # fmt: skip
 
 
 def run_app(app: typer.Typer, argv: list[str], name: str) -> int:
@@ -42,23 +48,24 @@ def run_app(app: typer.Typer, argv: list[str], name: str) -> int:
     command = typer.main.get_command(app)
     try:
         result = command.main(argv, prog_name=f"quoit {name}", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return USAGE
-    except click.UsageError as error:
+    except _UsageError as error:
         _show_usage_error(error, "--json" in argv)
         return USAGE
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
+    except _CommandError as error:
         error.show()
         return FAILED
-    except (click.Abort, KeyboardInterrupt):
+    except typer.Exit as error:
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else OK
 
 
-def _show_usage_error(error: click.UsageError, as_json: bool) -> None:
+def _show_usage_error(error: Any, as_json: bool) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # `quoit kv` alone: the message is the help.
+        print(error.format_message(), file=sys.stderr)
+        return
     path = error.ctx.command_path if error.ctx else "quoit"
     _print_error(USAGE, "USAGE", error.format_message(), f"{path} --help", as_json)
 
