@@ -252,9 +252,15 @@ class Log:
             if update.healed:
                 known.damaged = None
                 offset = item(parts, segment, offset, form.HEALED, 0, shard, 0, 0, b"")
-            state = known.hard_state
-            self._builder.put(shard, state.term, state.vote, known.last_index)
+            self._note(shard, known)
         return promises
+
+    def _note(self, shard: ShardId, known: _Shard) -> None:
+        """What the mark says of a shard: also what it owes from earlier damage, lest that be lost."""
+        state, last = known.hard_state, known.last_index
+        if known.damaged is not None:
+            last = max(last, known.damaged[0])
+        self._builder.put(shard, state.term, state.vote, last)
 
     def _restate(self, parts: list[bytes], segment: int, offset: int) -> int:
         """Hard state and compaction point of every shard, for a new segment."""
@@ -274,8 +280,7 @@ class Log:
             if known.damaged is not None:
                 reach, term = known.damaged
                 offset = item(parts, segment, offset, form.DAMAGED, 0, shard, reach, term, b"")
-            state = known.hard_state
-            self._builder.put(shard, state.term, state.vote, known.last_index)
+            self._note(shard, known)
         if self.amnesia:
             offset = item(parts, segment, offset, form.AMNESIA, 0, 0, 0, 0, b"")
         return offset
