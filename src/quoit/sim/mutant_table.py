@@ -302,8 +302,7 @@ MUTANTS = [
         old="if core.damaged or now_us < core.refuse_until_us:",
         new="if core.damaged:",
         checks="LEASE, LIN",
-        options={**_KILLS, "lease": True, "faults": ["kill", "split"], "latency_us": 100,
-                 "disk_us": 100, "jitter_us": 50, "fault_length_us": 100_000},
+        scenario="supporter-restarts",
     ),
     Mutant(
         id="xG2",
