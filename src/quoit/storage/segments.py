@@ -5,6 +5,8 @@ and the next one's (the spare) before it is needed, so that a full disk shows wh
 for what must be written, and never in the middle of a record.
 """
 
+from contextlib import suppress
+
 from quoit.base.errors import DiskFault, DiskFull
 from quoit.base.seams import Disk, File
 from quoit.storage import log_format as form
@@ -33,7 +35,8 @@ class Segments:
             self._file.close()
             self._file = None
         if self._spare:
-            self._disk.rename(form.SPARE, name)
+            with suppress(FileNotFoundError):
+                self._disk.rename(form.SPARE, name)
             self._spare = False
         file = self._disk.open(name, create=True)
         try:
@@ -83,7 +86,9 @@ class Segments:
     def remove(self, numbers: list[int]) -> None:
         """Remove segments, oldest first; each durably, so that no gap can appear."""
         for number in numbers:
-            self._disk.remove(form.segment_name(number))
+            # Why suppress: gone is what it should be, whoever did it.
+            with suppress(FileNotFoundError):
+                self._disk.remove(form.segment_name(number))
             self._disk.sync_directory()
 
     def cut(self, number: int, size: int) -> None:

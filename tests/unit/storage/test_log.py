@@ -295,3 +295,17 @@ def test_a_hundred_thousand_entries_are_read_in_a_second() -> None:
     assert sum(len(shard.entries) for shard in recovery.shards.values()) == 100_000
     # Measured 0.3 s; the limit leaves room for slow machines.
     assert spent < 2.0
+
+
+def test_reserved_or_released_files_that_somebody_removed_do_no_harm() -> None:
+    disk = new_disk()
+    log, _ = open_log(disk)
+    assert log.reserve()
+    disk.remove(form.SPARE)
+    for index in range(1, 60):
+        write(log, update(0, entries(index, index + 1, size=500)))
+    write(log, update(0, compacted=(59, 1)))
+    assert log.release() > 1
+    disk.remove(next(name for name in disk.list() if name.endswith(".log")))
+    write(log, update(0, entries(60, 61)))
+    assert restart(disk)[1].shards[0].entries == entries(60, 61)
