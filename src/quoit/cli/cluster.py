@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,9 @@ class LocalCluster:
             return False
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             return False
-        return node["data"].encode() in line and state != "Z"
+        return node["data"].encode() in line and _state(pid) not in ("Z", "")
 
     def start(self, timeout_s: float = START_S) -> None:
         """Start what does not run and wait until every node knows a leader for every shard. When
@@ -146,6 +145,8 @@ class LocalCluster:
             self._children.append(process)
             node["pid"] = process.pid
             self._save()
+        # Why: exec is reported a moment before the kernel has set the new command line.
+        _until(lambda: self.running(node) or process.poll() is not None, 1.0)
 
     def _spawn(self, node: dict[str, Any]) -> "subprocess.Popen[bytes]":
         data = Path(node["data"])
@@ -184,6 +185,11 @@ class LocalCluster:
             raise BadRequest(f"{node['name']} does not run; `quoit local restart` starts it")
         os.kill(node["pid"], number)
 
+    def pause(self, node: dict[str, Any]) -> None:
+        """SIGSTOP, and wait until the process stands still."""
+        self.signal(node, signal.SIGSTOP)
+        _until(lambda: _state(node["pid"]) == "T", 5.0)
+
     def kill(self, node: dict[str, Any]) -> None:
         """SIGKILL, and wait until the process is gone."""
         self.signal(node, signal.SIGKILL)
@@ -208,9 +214,7 @@ class LocalCluster:
                 self.kill(node)
 
     def _wait_gone(self, nodes: list[dict[str, Any]], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while any(self.running(node) for node in nodes) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        _until(lambda: not any(self.running(node) for node in nodes), timeout_s)
         # Fetch the end of our own children, or they stay as zombies.
         self._children = [child for child in self._children if child.poll() is None]
 
@@ -270,6 +274,20 @@ class LocalCluster:
             if status and status["shards"][shard]["role"] == "leader":
                 return node
         return None
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for the process (proc_pid_stat(5)): R, S, D, T, Z...; empty: none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _port(address: str) -> str:

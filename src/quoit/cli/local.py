@@ -133,7 +133,7 @@ def restart(name: Name, directory: Directory = HERE, json: AsJson = False) -> No
 @app.command()
 def pause(name: Name, directory: Directory = HERE, json: AsJson = False) -> None:
     """SIGSTOP a node."""
-    node = _act(name, directory, json, lambda cluster, node: cluster.signal(node, signal.SIGSTOP))
+    node = _act(name, directory, json, lambda cluster, node: cluster.pause(node))
     hint = f"`quoit local resume {node['name']} --dir {directory}` wakes it"
     _done(json, "paused", f"{node['name']} paused; {hint}", node)
 
