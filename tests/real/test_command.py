@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -250,6 +252,33 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
     for line in done.stdout.splitlines():
         if "   pid " in line:
             assert not Path(f"/proc/{line.rpartition(' ')[2]}").exists()
+
+
+@pytest.mark.slow
+def test_on_a_terminal_the_demo_stays_up_for_experiments() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "quoit", "demo", "--seconds", "0.5"])
+    words = [b"kill 2\n", b"status\n", b"dance\n", b"bye\n"]
+    seen = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([terminal], [], [], 0.5)[0]:
+            continue
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # How a terminal says that the other end is gone.
+            break
+        if (seen + part).endswith(b"demo> ") and words:
+            os.write(terminal, words.pop(0))
+        seen += part
+    _, state = os.waitpid(pid, 0)
+    text = seen.decode()
+    assert os.waitstatus_to_exitcode(state) == 0, text
+    assert "n2 killed" in text
+    assert "n2  stopped" in text
+    assert "kill N" in text.partition("dance")[2], "an unknown word shows the known ones"
+    assert text.splitlines()[-1].startswith("demo: ")
 
 
 def test_bench_prints_what_it_measured(tmp_path: Path) -> None:
