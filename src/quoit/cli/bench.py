@@ -15,7 +15,7 @@ from quoit.cli.shared import AUTH, CONNECT, fail, new_app, print_json, run_app
 
 __all__ = ["main"]
 
-app = new_app("Load a cluster. Example: quoit bench --url redis://127.0.0.1:7379/0 --clients 16")
+app = new_app()
 
 
 @app.command()
@@ -27,7 +27,9 @@ def bench(
     size: Annotated[int, typer.Option(min=1, max=1 << 20, help="Bytes of a value.")] = 128,
     json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """SET, then GET, on 100,000 keys named bench:N, which are left behind."""
+    """Load a running cluster. Example: quoit bench --url redis://127.0.0.1:7379/0 --clients 16
+
+    SET, then GET, on 100,000 keys named bench:N, which are left behind."""
     try:
         call(connect_url(url), "PING")
     except redis.AuthenticationError as error:

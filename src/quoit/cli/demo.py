@@ -24,7 +24,7 @@ from quoit.cli.writers import Writers, longest_pause, missing
 
 __all__ = ["main"]
 
-app = new_app("Watch a cluster lose a node and no write.")
+app = new_app()
 
 NODES = 3
 CATCH_UP_S = 30.0
@@ -38,7 +38,10 @@ def demo(
         float, typer.Option(min=0.5, max=600, help="How long to write, before and after.")
     ] = 2.0,
 ) -> int:
-    """Three nodes, a stream of writes, a kill. On a terminal it then stays up for you to try."""
+    """Watch a cluster lose a node and no write. Example: quoit demo --dir q
+
+    Three nodes, a stream of writes, a kill; then every acknowledged write is looked for. On a
+    terminal the cluster stays up for you to try. The exit code is 0 only if nothing was lost."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     temporary = directory is None
     place = Path(tempfile.mkdtemp(prefix="quoit-demo-")) if directory is None else directory

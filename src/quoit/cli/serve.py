@@ -11,11 +11,7 @@ from quoit.cli.shared import USAGE, new_app, run_app
 
 __all__ = ["main"]
 
-app = new_app(
-    "Run a node. Examples:\n\n"
-    "  quoit serve --data-dir /var/lib/quoit\n\n"
-    "  quoit serve --node-id 2 --secret-file s --peers 1=h1:7401 --peers 2=h2:7401 ..."
-)
+app = new_app()
 
 
 @app.command()
@@ -52,7 +48,11 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="auto, text, json")] = None,
     ready_file: Annotated[str | None, typer.Option(help="Written when clients can come.")] = None,
 ) -> int:
-    """Run a node until it is told to stop.
+    """Run a node until it is told to stop. Examples:
+
+    \b
+      quoit serve --data-dir /var/lib/quoit
+      quoit serve --config quoit.toml --node-id 2
 
     Every option is also a QUOIT_ variable (QUOIT_DATA_DIR) and a key of the TOML file (data_dir)."""
     flags: dict[str, Any] = {

@@ -34,9 +34,9 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 _CommandError: Any = typer.BadParameter.__mro__[2]
 
 
-def new_app(text: str, *, group: bool = False) -> typer.Typer:
-    """A typer application that prints plain errors; a `group` of commands shows its help when none
-    is given."""
+def new_app(text: str = "", *, group: bool = False) -> typer.Typer:
+    """A typer application that prints plain errors; a `group` of commands shows its help (`text`)
+    when none is given. A single command shows its own docstring."""
     return typer.Typer(
         help=text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
         no_args_is_help=group,

@@ -17,7 +17,7 @@ from quoit.cli.shared import (
 
 __all__ = ["main", "sentence"]
 
-app = new_app("What the cluster can do now. Example: quoit status --admin 127.0.0.1:7400")
+app = new_app()
 
 
 @app.command()
@@ -28,7 +28,7 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Exit with 6 unless all is well.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Show the cluster as one of its nodes sees it."""
+    """Show the cluster as one of its nodes sees it. Example: quoit status --check && echo good"""
     try:
         found = fetch_status(admin)
     except PermissionError as error:
