@@ -218,7 +218,7 @@ class Quoit(Peer):
         self.read_nodes()
 
     def stop(self) -> None:
-        if self.nodes:
+        if (self.directory / "cluster.json").exists():  # also after a start that failed half-way
             self.run("local", "stop", "--dir", str(self.directory), check=False)
 
 

@@ -146,7 +146,8 @@ def grid(heads: list[str], rows: list[list[str]]) -> str:
 def render(results: Result) -> str:
     """Everything, as text."""
     parts = [throughput(results), details(results), failures(results), checks(results)]
-    parts.append(budget_table(results))
+    if any(row["value"] is not None for row in results["budgets"]):
+        parts.append(budget_table(results))
     if results["skipped"]:
         lines = [f"  {name}: {why}" for name, why in results["skipped"].items()]
         parts.append("Skipped\n" + "\n".join(lines))
@@ -174,7 +175,7 @@ def throughput(results: Result) -> str:
     if full:
         notes.insert(0, "  * the load generator was the limit, the system can do more")
     table = grid(["", *(row.title for row in ROWS)], rows)
-    return "\n".join([title, table, *notes])
+    return "\n".join([title, table, *notes]) if rows else "Nothing was measured."
 
 
 def details(results: Result) -> str:

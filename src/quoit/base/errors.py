@@ -1,17 +1,17 @@
 """Every error quoit raises on purpose, by who is at fault.
 
-    QuoitError
-    ├── BadRequest            the caller: fix the request, do not repeat it
-    ├── ClusterState          nobody: expected in a living cluster
-    │   ├── NotLeader         proven not applied; ask `leader` (0: unknown)
-    │   └── Overloaded        proven not applied; a limit was reached, try again later
-    ├── Indeterminate         the outcome is unknown; the write may have been applied; never retried inside
-    ├── WorldFault            the world broke
-    │   ├── DiskFault         a write or sync failed: the node stops, a sync is never retried
-    │   ├── DiskFull          no room: a DiskFault with a simple remedy
-    │   ├── Corruption        bytes that were synced are not what was written; never served
-    │   └── PeerFault         a peer broke the protocol; its connection is closed
-    └── InvariantViolated     ourselves: a bug; the node stops
+QuoitError
+├── BadRequest            the caller: fix the request, do not repeat it
+├── ClusterState          nobody: expected in a living cluster
+│   ├── NotLeader         proven not applied; ask `leader` (0: unknown)
+│   └── Overloaded        proven not applied; a limit was reached, try again later
+├── Indeterminate         the outcome is unknown; the write may have been applied; never retried inside
+├── WorldFault            the world broke
+│   ├── DiskFault         a write or sync failed: the node stops, a sync is never retried
+│   ├── DiskFull          no room: a DiskFault with a simple remedy
+│   ├── Corruption        bytes that were synced are not what was written; never served
+│   └── PeerFault         a peer broke the protocol; its connection is closed
+└── InvariantViolated     ourselves: a bug; the node stops
 """
 
 __all__ = [

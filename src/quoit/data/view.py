@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from quoit.base import limits
 from quoit.base.check import invariant
 from quoit.base.ids import Slot
+from quoit.data.deletions import ABSENT, Deletions
 from quoit.data.effects import Effects
 from quoit.data.errors import BATCH_FULL, KEY_TOO_LONG, WRONGTYPE, CommandError
 from quoit.data.keys import HEAD_BYTES, database_ranges, physical_key, scan_start, slot_for
@@ -45,10 +46,12 @@ class View:
     now_ms       the stamped time against which keys expire
     saw_expired  this read met an expired key
     counts       database -> number of keys as of the engine, if the node said so, else None
+    deletions    when keys of this shard were deleted last, as of the engine
     value_bytes_max  longest string that a command may make
 
     _overlay   physical key -> record, None for deleted; everything this batch changed
     _ranges    engine ranges deleted by this batch, before its overlay
+    _deleted   slot -> write counter after its last deletion in this batch
     _deltas    database -> change of its number of keys
     _undo      how to take back what the current command did, oldest first; of `_ranges` the last
                `_undo_ranges`
@@ -58,9 +61,9 @@ class View:
     """
 
     __slots__ = (
-        "_batch", "_bytes", "_bytes_max", "_deltas", "_draws", "_engine_get", "_engine_scan",
+        "_batch", "_bytes", "_bytes_max", "_deleted", "_deltas", "_draws", "_engine_get", "_engine_scan",
         "_expiring", "_last", "_last_raw", "_overlay", "_ranges", "_seq", "_undo", "_undo_ranges",
-        "counts", "now_ms", "saw_expired", "slot_high", "slot_low", "value_bytes_max",
+        "counts", "deletions", "now_ms", "saw_expired", "slot_high", "slot_low", "value_bytes_max",
     )  # fmt: skip
 
     def __init__(
@@ -69,12 +72,14 @@ class View:
         engine_scan: EngineScan,
         slot_low: Slot,
         slot_high: Slot,
+        deletions: Deletions | None = None,
         value_bytes_max: int = limits.BULK_BYTES_DEFAULT,
     ) -> None:
         self._engine_get = engine_get
         self._engine_scan = engine_scan
         self.slot_low = slot_low
         self.slot_high = slot_high
+        self.deletions = deletions or Deletions(0)
         self.value_bytes_max = value_bytes_max
         self._bytes_max = limits.BATCH_BYTES_MAX + 2 * value_bytes_max
         self._draws = 0
@@ -88,6 +93,7 @@ class View:
         self._seq = seq
         self._overlay: dict[bytes, bytes | None] = {}
         self._ranges: list[tuple[bytes, bytes]] = []
+        self._deleted: dict[bytes, int] = {}
         self._deltas: dict[int, int] = {}
         self._undo: list[_Undo] = []
         self._undo_ranges = 0
@@ -216,9 +222,13 @@ class View:
         return self._alive(physical_key(db, key)) is not None
 
     def version(self, db: int, key: bytes) -> int:
-        """The version of a key's record; 0 if there is no key."""
-        raw = self._alive(physical_key(db, key))
-        return 0 if raw is None else version_of(raw)
+        """The version of a key's record, or of its absence: see deletions.py."""
+        physical = physical_key(db, key)
+        raw = self._alive(physical)
+        if raw is not None:
+            return version_of(raw)
+        last = self._seq if self._ranges else self._deleted.get(physical[2:4], 0)
+        return ABSENT | max(last, self.deletions.last(physical))
 
     def owns(self, db: int, key: bytes) -> bool:
         """This shard keeps the key."""
@@ -286,6 +296,7 @@ class View:
         self._overlay[physical] = None
         self._deltas[db] = self._deltas.get(db, 0) - 1
         self._seq += 1
+        self._deleted[physical[2:4]] = self._seq
 
     def flush_db(self, db: int) -> None:
         """Delete all of `db` that this shard keeps."""

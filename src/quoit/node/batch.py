@@ -33,7 +33,7 @@ class Transaction(msgspec.Struct, frozen=True):
 EXEC = Spec(name="EXEC", arity=1, write=True, first_key=0)
 """Marks an Item whose arguments are a Transaction."""
 VERSIONS = Spec(name="WATCH", arity=-2, write=False, first_key=1, last_key=-1)
-"""Marks an Item whose reply is the msgpack list of the versions of its keys (0: absent)."""
+"""Marks an Item whose reply is the msgpack list of the versions of its keys (View.version)."""
 
 
 class Runner:

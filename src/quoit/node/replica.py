@@ -11,6 +11,7 @@ import msgspec
 from quoit.base import limits
 from quoit.base.check import invariant
 from quoit.base.seams import Trace
+from quoit.data.deletions import Deletions
 from quoit.data.effects import Effects, decode_effects, encode_effects
 from quoit.data.table import Spec
 from quoit.data.view import View
@@ -68,8 +69,9 @@ class Replica:
     """
 
     __slots__ = (
-        "damaged", "engine", "host", "id", "inflight", "next_read_id", "orphans", "proven",
-        "proving", "queue", "raft", "range", "reads", "runner", "snapshot_for", "state", "state_key", "was_serving",
+        "damaged", "deletions", "engine", "host", "id", "inflight", "next_read_id", "orphans",
+        "proven", "proving", "queue", "raft", "range", "reads", "runner", "snapshot_for", "state",
+        "state_key", "was_serving",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +84,10 @@ class Replica:
         self.engine = engine
         self.state_key = state_key(self.id)
         self.state = decode_state(engine.get(self.state_key))
-        view = View(engine.get, engine.scan, shard_range.slot_low, shard_range.slot_high)
+        self.deletions = Deletions(self.state.seq)
+        view = View(
+            engine.get, engine.scan, shard_range.slot_low, shard_range.slot_high, self.deletions
+        )
         self.runner = Runner(view, trace)
         self.queue: list[Item] = []
         self.reads: list[Item] = []
@@ -221,6 +226,7 @@ class Replica:
                 state.stamp_ms = max(state.stamp_ms, effects.stamp_ms)
                 state.seq = effects.seq
                 effects.count_into(state.counts)
+                self.deletions.note(effects)
                 groups.extend(effects.groups())
         groups.append(([], {self.state_key: encode_state(state)}))
         self.raft.applied_to(state.applied_index)
@@ -332,3 +338,4 @@ class Replica:
     def reset_to(self, state: ShardState) -> None:
         """A snapshot replaced the data."""
         self.state = state
+        self.deletions.reset(state.seq)

@@ -52,7 +52,7 @@ class Session:
     readonly  the client asked for follower reads (READONLY)
     unanswered  shard -> count of this session's writes that wait for their outcome; a read on such
               a shard joins the batch so that a pipeline reads its own writes
-    watched   (db, key) -> version seen at WATCH time (version 0: the key did not exist)
+    watched   (db, key) -> version seen at WATCH time (View.version)
     watch_pending  WATCHes whose versions are not known yet
     deferred  EXECs that wait for those
     closed    the client is gone; replies are dropped

@@ -46,27 +46,37 @@ def build_replicas(node: "Node", recovery: Recovery) -> dict[int, Replica]:
 
 def _build(node: "Node", shard: ShardRange, recovery: Recovery) -> Replica:
     config = node.config
-    known = recovery.shards.get(shard.id)
-    fresh = known is None and not recovery.damaged
+    known = recovery.find(shard.id)
     found = known or ShardRecovery.empty(shard.id)
     state = decode_state(node.engine.get(state_key(shard.id)))
+    fresh = known is None and not state.applied_index
     entries = found.entries
     first, first_term = found.compacted
     applied, applied_term = state.applied_index, state.applied_term
-    last = entries[-1].index if entries else first
-    if applied > first:
+    last, last_term = (entries[-1].index, entries[-1].term) if entries else (first, first_term)
+    hard_state = found.hard_state or HardState()
+    damaged, must_reach, must_term = found.damaged, found.must_reach, found.must_term
+    if applied < first:
+        # The engine lost what it had flushed, and the log has forgotten it since: this replica must
+        # not be counted before a leader has brought it to where it was.
+        damaged = True
+        must_reach = max(must_reach, last)
+        must_term = max(must_term, last_term, hard_state.term)
+        entries, first, first_term = [], applied, applied_term
+        meta = SnapshotMeta(applied, applied_term, tuple(shard.replicas))
+        owed = (must_reach, must_term)
+        node.persistence.updates.append(ShardUpdate(shard.id, None, [], meta, None, damaged=owed))
+    elif applied > first:
         matches = first < applied <= last and entries[applied - first - 1].term == applied_term
         if not matches:
             entries, first, first_term = [], applied, applied_term
             meta = SnapshotMeta(applied, applied_term, tuple(shard.replicas))
-            node.updates.append(ShardUpdate(shard.id, None, [], meta, None))
-    hard_state = found.hard_state or HardState()
+            node.persistence.updates.append(ShardUpdate(shard.id, None, [], meta, None))
     if hard_state.term < applied_term:
         # What the engine holds was agreed on in a term that the log lost, or never had: this replica
         # is in that term at least. It promised no vote in it that the log would not know of.
         hard_state = HardState(applied_term, 0)
-        node.updates.append(ShardUpdate(shard.id, hard_state, [], None, None))
-    damaged = found.damaged or recovery.damaged or applied < first
+        node.persistence.updates.append(ShardUpdate(shard.id, hard_state, [], None, None))
     raft = Raft(
         RaftConfig(
             node_id=config.node_id,
@@ -86,9 +96,9 @@ def _build(node: "Node", shard: ShardRange, recovery: Recovery) -> Replica:
         now_us=node.started_us,
         fresh=fresh,
         damaged=damaged,
-        must_reach=max(found.must_reach, first),
-        must_term=found.must_term,
+        must_reach=must_reach,
+        must_term=must_term,
     )
     if fresh and shard.replicas[0] == config.node_id:
         raft.campaign_soon(node.started_us)
-    return Replica(node, shard, raft, node.engine, node.trace)
+    return Replica(node.dispatcher, shard, raft, node.engine, node.trace)

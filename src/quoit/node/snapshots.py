@@ -25,7 +25,8 @@ from quoit.storage.api import Engine
 __all__ = ["Snapshots"]
 
 _ITEMS_PER_CHUNK = 2048
-_STALL_US = 10_000_000
+_STALL_US = 3_000_000
+"""A chunk that is not acknowledged for so long was lost: the transfer starts again."""
 
 
 class Network(Protocol):

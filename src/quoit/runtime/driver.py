@@ -70,6 +70,8 @@ class Driver:
         )
         disk = RealDisk(str(Path(options.data_dir) / "log"))
         self.log, recovery = Log.open(disk)
+        for note in recovery.notes:
+            logger.warning("recovered", note=note)
         self.engine = self._open_engine()
         self.node = Node(
             self._config(), clock, random.SystemRandom(), self.engine, self.log, recovery,
@@ -95,7 +97,9 @@ class Driver:
         from quoit.storage.cache import CachedEngine
         from quoit.storage.engine import RocksEngine
 
-        engine = RocksEngine(str(Path(self.options.data_dir) / "data"))
+        path = str(Path(self.options.data_dir) / "data")
+        RealDisk(path)  # makes the directory so that it survives a power cut; RocksDB does not
+        engine = RocksEngine(path)
         return CachedEngine(engine, self.options.cache_bytes)
 
     def _config(self) -> NodeConfig:

@@ -61,6 +61,8 @@ class ShardUpdate(msgspec.Struct, gc=False):
     """Entries up to here are not needed any more."""
     healed: bool = False
     """The shard was damaged and its leader has brought it up to date."""
+    damaged: tuple[Index, Term] | None = None
+    """(must_reach, must_term): data that this shard had promised to keep were lost."""
 
 
 class ShardRecovery(msgspec.Struct):

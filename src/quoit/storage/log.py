@@ -249,6 +249,10 @@ class Log:
             if update.compacted is not None:
                 index, term = update.compacted
                 offset = item(parts, segment, offset, form.COMPACTED, 0, shard, index, term, b"")
+            if update.damaged is not None:
+                known.damaged = update.damaged
+                reach, term = update.damaged
+                offset = item(parts, segment, offset, form.DAMAGED, 0, shard, reach, term, b"")
             if update.healed:
                 known.damaged = None
                 offset = item(parts, segment, offset, form.HEALED, 0, shard, 0, 0, b"")
@@ -401,7 +405,7 @@ def _size(updates: list[ShardUpdate]) -> int:
     head = form.ITEM_HEAD
     size = 0
     for update in updates:
-        size += head * (5 + len(update.entries))
+        size += head * (6 + len(update.entries))
         for entry in update.entries:
             size += len(entry.data)
     return size

@@ -60,7 +60,7 @@ class Segments:
     def look_ahead(self, offset: int) -> None:
         """Reserve the next segment once this one is half full; asked again now and then if there was
         no room."""
-        if offset < self._ask_at or self._spare:
+        if self._spare or (self.room and offset < self._ask_at):
             return
         self._ask_at = offset + self._segment_bytes // 16
         self.reserve()

@@ -1,6 +1,7 @@
 import pytest
 
 from quoit.base.errors import InvariantViolated
+from quoit.data.deletions import ABSENT
 from quoit.data.errors import BATCH_FULL, WRONGTYPE, CommandError
 from quoit.data.keys import database_ranges, physical_key
 from quoit.data.record import encode_record
@@ -103,7 +104,7 @@ def test_batch_deletes_expired_key_as_an_effect(view, engine):
     store(engine, b"a", expire_ms=100)
     view.begin_batch(101, 9, {0: 1})
     assert view.get_string(0, b"a") is None
-    assert view.version(0, b"a") == 0
+    assert view.version(0, b"a") & ABSENT
     effects = view.finish()
     assert effects.items == {physical_key(0, b"a"): None}
     assert effects.counts == {0: -1}

@@ -1,0 +1,236 @@
+"""Where a command goes on this node, and how it is answered: run by a replica that leads here,
+forwarded to the node that does, or parked until somebody does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from quoit.base.errors import Overloaded
+from quoit.base.seams import Clock, Rng
+from quoit.node.batch import Transaction
+from quoit.node.config import NodeConfig
+from quoit.node.fanout import settle
+from quoit.node.forwarding import Forwarder
+from quoit.node.messages import Frame
+from quoit.node.replica import Replica
+from quoit.node.router import Router
+from quoit.node.session import Item, Session
+
+__all__ = ["BUSY", "Dispatcher", "size_of"]
+
+BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try again later\r\n"
+UNKNOWN = (
+    b"-UNKNOWN maybe applied: the outcome of this write was not learned in time; "
+    b"read before you send it again\r\n"
+)
+DISK_FULL = (
+    b"-DISKFULL the disk of the node that leads this key is full, nothing was changed; "
+    b"free some space there, writes go on by themselves\r\n"
+)
+_NO_LEADER = b"-CLUSTERDOWN shard %d has no leader; nothing was changed, try again\r\n"
+
+
+def size_of(arguments: Any) -> int:
+    """Bytes that a queued command's arguments keep alive, roughly."""
+    if type(arguments) is Transaction:
+        return sum(sum(map(len, args)) for _, _, args in arguments.commands)
+    return sum(map(len, arguments))
+
+
+class Dispatcher:
+    """See the module's docstring.
+
+    replicas   shard -> this node's replica of it
+    serving    shard -> replica, only those that lead and may run commands
+    parked     shard -> commands (with their deadlines) that wait for a leader
+    hints      shard -> leader, for shards without a replica here
+    retry_us   shard -> when to try the leader that this node knows again
+    connected  peer -> since when
+    pending    commands accepted and not answered; pending_bytes: the writes' arguments among them
+    replies    answers of this turn: (session, ticket, reply)
+    has_room   the log takes new writes
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        clock: Clock,
+        rng: Rng,
+        router: Router,
+        counters: dict[str, int],
+        outgoing: Callable[[int], Frame],
+        first_id: int,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.rng = rng
+        self.router = router
+        self.counters = counters
+        self.outgoing = outgoing
+        self.outcome_wait_us = config.outcome_wait_us
+        self.replicas: dict[int, Replica] = {}
+        self.serving: dict[int, Replica] = {}
+        self.parked: dict[int, list[tuple[Item, int]]] = {}
+        self.hints: dict[int, int] = {}
+        self.retry_us: dict[int, int] = {}
+        self.connected: dict[int, int] = {}
+        self.pending = 0
+        self.pending_bytes = 0
+        self.replies: list[tuple[Session, int, bytes]] = []
+        self.has_room = True
+        self.wall_ms = clock.wall_ms()
+        self.forwarder = Forwarder(self, first_id)
+
+    # Placing
+
+    def full(self) -> bool:
+        """Too much waits already: refuse what a client sends now."""
+        config = self.config
+        if (
+            self.pending < config.pending_commands_max
+            and self.pending_bytes < config.pending_bytes_max
+        ):
+            return False
+        self.counters["busy"] += 1
+        return True
+
+    def dispatch(self, shard: int, item: Item, after_write: bool) -> None:
+        """Accept the item and run it on the shard, wherever it is led."""
+        self.pending += 1
+        if item[2].write:
+            self.pending_bytes += size_of(item[3])
+        self._place(shard, item, after_write)
+
+    def _place(self, shard: int, item: Item, after_write: bool) -> None:
+        if shard in self.parked:
+            self._park(shard, item)
+            return
+        replica = self.serving.get(shard)
+        if replica is not None:
+            self._queue(replica, item, after_write)
+            return
+        leader = self.leader_of(shard)
+        if leader and leader != self.config.node_id and leader in self.connected:
+            self.counters["forwards"] += 1
+            self.forwarder.send(shard, leader, item, after_write, self.clock.now_us())
+        else:
+            self._park(shard, item)
+
+    def _queue(self, replica: Replica, item: Item, after_write: bool) -> None:
+        if item[2].write and not self.has_room:
+            self.counters["refused"] += 1
+            self.answer(replica.id, item, DISK_FULL)
+        elif after_write or item[2].write:
+            replica.queue.append(item)
+        else:
+            replica.reads.append(item)
+
+    def _park(self, shard: int, item: Item) -> None:
+        deadline = self.clock.now_us() + self.config.leader_wait_us
+        self.parked.setdefault(shard, []).append((item, deadline))
+
+    def release_parked(self, now_us: int) -> None:
+        """Place what can be placed now; refuse what waited for too long."""
+        for shard in list(self.parked):
+            waiting = self.parked[shard]
+            ready = shard in self.serving
+            if not ready and now_us >= self.retry_us.get(shard, 0):
+                leader = self.leader_of(shard)
+                ready = leader != self.config.node_id and leader in self.connected
+            if ready:
+                del self.parked[shard]
+                for item, _ in waiting:
+                    session = item[0] if item[0].direct else None
+                    after = session is not None and shard in session.unanswered
+                    self._place(shard, item, after)
+                continue
+            overdue = [item for item, deadline in waiting if deadline <= now_us]
+            if overdue:
+                rest = [pair for pair in waiting if pair[1] > now_us]
+                if rest:
+                    self.parked[shard] = rest
+                else:
+                    del self.parked[shard]
+                for item in overdue:
+                    self.counters["refused"] += 1
+                    self.answer(shard, item, _NO_LEADER % shard)
+
+    def leader_of(self, shard: int) -> int:
+        """The shard's leader as this node knows it; 0 if it does not."""
+        replica = self.replicas.get(shard)
+        return replica.raft.leader if replica is not None else self.hints.get(shard, 0)
+
+    def take_hints(self, hints: list[tuple[int, int]], now_us: int) -> None:
+        """(shard, leader or 0) of commands that a peer refused."""
+        for shard, leader in hints:
+            if leader and shard not in self.replicas:
+                self.hints[shard] = leader
+            # Why: two nodes with different views must not bounce a command between them.
+            self.retry_us[shard] = now_us + 2 * self.config.tick_us
+
+    def receive(self, shard: int, item: Item, after_write: bool) -> bool:
+        """A command that a peer forwarded. False: not led here. Overloaded: refused."""
+        replica = self.serving.get(shard)
+        if replica is None or shard in self.parked:
+            return False
+        config = self.config
+        spec = item[2]
+        # Twice the bound for clients: the peer has accepted it, and bounds what it accepts.
+        if (
+            self.pending >= 2 * config.pending_commands_max
+            or self.pending_bytes >= 2 * config.pending_bytes_max
+        ):
+            raise Overloaded("too many commands wait on this node")
+        self.counters["forwards_received"] += 1
+        if not after_write and not spec.write and replica.raft.lease_valid(self.clock.now_us()):
+            reply = replica.read_now(spec, item[3], item[4], item[5], self.wall_ms)
+            if reply is not None:
+                self.counters["reads_local"] += 1
+                item[0].deliver(item[1], reply)
+                return True
+            after_write = True
+        self.pending += 1
+        if spec.write:
+            self.pending_bytes += size_of(item[3])
+        self._queue(replica, item, after_write)
+        return True
+
+    # Answering
+
+    def reply(self, session: Session, ticket: int, reply: bytes) -> None:
+        """Answer a client."""
+        if not session.closed:
+            self.replies.append((session, ticket, reply))
+
+    def answer(self, shard: int, item: Item, reply: bytes) -> None:
+        """The item's reply is final."""
+        origin = item[0]
+        self._forget(item)
+        if origin.direct:
+            if item[2].write:
+                settle(origin, shard)
+            if not origin.closed:
+                self.replies.append((origin, item[1], reply))
+        else:
+            origin.deliver(item[1], reply)
+
+    def _forget(self, item: Item) -> None:
+        self.pending -= 1
+        if item[2].write:
+            self.pending_bytes -= size_of(item[3])
+
+    def unknown(self, shard: int, item: Item) -> None:
+        """The item's outcome is unknown. A read is simply asked again."""
+        if not item[2].write:
+            self.redispatch(shard, item)
+            return
+        self.counters["unknown_outcomes"] += 1
+        self.answer(shard, item, UNKNOWN)
+
+    def redispatch(self, shard: int, item: Item) -> None:
+        """Proven not applied: let it wait for the shard's leader, or tell the node it came from."""
+        origin = item[0]
+        if not origin.direct and origin.refuse(item[1], self.leader_of(shard)):
+            self._forget(item)
+            return
+        self._park(shard, item)
