@@ -37,7 +37,7 @@ TRANSACTION_COMMANDS_MAX = 64 * 1024
 
 # A node
 PENDING_COMMANDS_MAX = 200_000
-BATCH_COMMANDS_MAX = 4096
+BATCH_COMMANDS_MAX = 1024
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 
 # Peers. A frame never exceeds FRAME_BYTES_MAX; bulk is cut so that control messages get through.

@@ -11,7 +11,7 @@ past is unknown: everything may have been deleted up to then.
 
 from quoit.data.effects import Effects
 
-__all__ = ["ABSENT", "Deletions"]
+__all__ = ["ABSENT", "Deletions", "deletion_in"]
 
 ABSENT = 1 << 62
 """Set in the version of an absent key, so that it is never that of a record."""
@@ -47,3 +47,12 @@ class Deletions:
     def last(self, physical: bytes) -> int:
         """Write counter of the last deletion that may have been the key's."""
         return self.by_slot.get(physical[2:4], self.floor)
+
+
+def deletion_in(effects: Effects, physical: bytes) -> int:
+    """Write counter after the batch if it deleted something in the key's slot, else 0."""
+    slot = physical[2:4]
+    deleted = effects.ranges or any(
+        record is None and other[2:4] == slot for other, record in effects.items.items()
+    )
+    return effects.seq if deleted else 0

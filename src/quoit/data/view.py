@@ -1,9 +1,10 @@
 """What commands read and write: one shard's data as they are now, plus what this batch changed.
 
 Two modes. A *batch* gathers writes in an overlay over the engine and ends in Effects; an expired
-key that it meets is deleted, as an effect. A *read* has no overlay and may not write; when it meets
-an expired key it says so in `saw_expired`, and the node then runs the command in a batch, so that
-the deletion is agreed on before anybody acts on it.
+key that it meets is deleted, as an effect. Batches that were proposed and are not applied yet lie
+between engine and overlay, so that the next one can be run before they are agreed on. A *read* has
+no overlay and may not write; when it meets an expired key it says so in `saw_expired`, and the node
+then runs the command in a batch, so that the deletion is agreed on before anybody acts on it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from quoit.base import limits
 from quoit.base.check import invariant
 from quoit.base.ids import Slot
-from quoit.data.deletions import ABSENT, Deletions
+from quoit.data.deletions import ABSENT, Deletions, deletion_in
 from quoit.data.effects import Effects
 from quoit.data.errors import BATCH_FULL, KEY_TOO_LONG, WRONGTYPE, CommandError
 from quoit.data.keys import HEAD_BYTES, database_ranges, physical_key, scan_start, slot_for
@@ -49,6 +50,7 @@ class View:
     deletions    when keys of this shard were deleted last, as of the engine
     value_bytes_max  longest string that a command may make
 
+    _below     effects of the batches before this one that are not in the engine yet, oldest first
     _overlay   physical key -> record, None for deleted; everything this batch changed
     _ranges    engine ranges deleted by this batch, before its overlay
     _deleted   slot -> write counter after its last deletion in this batch
@@ -61,9 +63,10 @@ class View:
     """
 
     __slots__ = (
-        "_batch", "_bytes", "_bytes_max", "_deleted", "_deltas", "_draws", "_engine_get", "_engine_scan",
-        "_expiring", "_last", "_last_raw", "_overlay", "_ranges", "_seq", "_undo", "_undo_ranges",
-        "counts", "deletions", "now_ms", "saw_expired", "slot_high", "slot_low", "value_bytes_max",
+        "_batch", "_below", "_bytes", "_bytes_max", "_deleted", "_deltas", "_draws", "_engine_get",
+        "_engine_scan", "_expiring", "_last", "_last_raw", "_overlay", "_ranges", "_seq", "_undo",
+        "_undo_ranges", "counts", "deletions", "now_ms", "saw_expired", "slot_high", "slot_low",
+        "value_bytes_max",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +94,7 @@ class View:
         self.saw_expired = False
         self._batch = batch
         self._seq = seq
+        self._below: list[Effects] = []
         self._overlay: dict[bytes, bytes | None] = {}
         self._ranges: list[tuple[bytes, bytes]] = []
         self._deleted: dict[bytes, int] = {}
@@ -104,9 +108,14 @@ class View:
 
     # The life of a batch, of a read, of a command
 
-    def begin_batch(self, now_ms: int, seq: int, counts: dict[int, int]) -> None:
-        """Start a batch at stamped time `now_ms`; `seq` and `counts` are the shard's so far."""
+    def begin_batch(
+        self, now_ms: int, seq: int, counts: dict[int, int], below: list[Effects] | None = None
+    ) -> None:
+        """Start a batch at stamped time `now_ms`; `seq` and `counts` are the shard's so far, with
+        the batches `below`, which are not in the engine yet."""
         self._reset(now_ms, seq, counts, batch=True)
+        if below:
+            self._below = below
 
     def begin_read(self, now_ms: int, counts: dict[int, int] | None = None) -> None:
         """Start a read. Without `counts` DBSIZE has to count by walking over the keys."""
@@ -163,14 +172,25 @@ class View:
                 return raw
             if self._last == physical:
                 return self._last_raw
-            raw = None if self._ranges and self._flushed(physical) else self._engine_get(physical)
+            if self._ranges and _covered(self._ranges, physical):
+                raw = None
+            elif self._below:
+                raw = self._from_below(physical)
+            else:
+                raw = self._engine_get(physical)
             self._last = physical
             self._last_raw = raw
             return raw
         return self._engine_get(physical)
 
-    def _flushed(self, physical: bytes) -> bool:
-        return any(low <= physical < high for low, high in self._ranges)
+    def _from_below(self, physical: bytes) -> bytes | None:
+        for effects in reversed(self._below):
+            raw = effects.items.get(physical, _ABSENT)
+            if raw != _ABSENT:
+                return raw
+            if effects.ranges and _covered(effects.ranges, physical):
+                return None
+        return self._engine_get(physical)
 
     def _alive(self, physical: bytes) -> bytes | None:
         raw = self._raw(physical)
@@ -228,6 +248,8 @@ class View:
         if raw is not None:
             return version_of(raw)
         last = self._seq if self._ranges else self._deleted.get(physical[2:4], 0)
+        for effects in self._below:
+            last = max(last, deletion_in(effects, physical))
         return ABSENT | max(last, self.deletions.last(physical))
 
     def owns(self, db: int, key: bytes) -> bool:
@@ -325,28 +347,13 @@ class View:
     # Walking
 
     def _merged(self, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """(engine key, record) in [low, high) in order: the overlay over the engine."""
-        overlay = self._overlay
-        base = iter(self._engine_scan(low, high))
-        if not overlay and not self._ranges:
-            yield from base
-            return
-        changed = sorted(physical for physical in overlay if low <= physical < high)
-        values = [overlay[physical] for physical in changed]
-        at = 0
-        for physical, raw in base:
-            while at < len(changed) and changed[at] < physical:
-                value = values[at]
-                if value is not None:
-                    yield changed[at], value
-                at += 1
-            if at < len(changed) and changed[at] == physical:
-                continue
-            if not (self._ranges and self._flushed(physical)):
-                yield physical, raw
-        for physical, value in zip(changed[at:], values[at:], strict=True):
-            if value is not None:
-                yield physical, value
+        """(engine key, record) in [low, high) in order: the overlay over what lies below."""
+        pairs = iter(self._engine_scan(low, high))
+        for effects in self._below:
+            pairs = _laid_over(pairs, effects.items, effects.ranges, low, high)
+        if self._overlay or self._ranges:
+            pairs = _laid_over(pairs, self._overlay, self._ranges, low, high)
+        return pairs
 
     def scan(self, db: int, position: int = 0) -> Iterator[tuple[bytes, bytes]]:
         """(engine key, record) of the keys of `db` in this shard, by SCAN position from `position`
@@ -380,3 +387,33 @@ class View:
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & mask
         mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
         return (mixed ^ (mixed >> 31)) % below
+
+
+def _covered(ranges: list[tuple[bytes, bytes]], physical: bytes) -> bool:
+    return any(low <= physical < high for low, high in ranges)
+
+
+def _laid_over(
+    base: Iterator[tuple[bytes, bytes]],
+    overlay: dict[bytes, bytes | None],
+    ranges: list[tuple[bytes, bytes]],
+    low: bytes,
+    high: bytes,
+) -> Iterator[tuple[bytes, bytes]]:
+    """The pairs of `base`, without `ranges`, then changed by `overlay`; in order."""
+    changed = sorted(physical for physical in overlay if low <= physical < high)
+    values = [overlay[physical] for physical in changed]
+    at = 0
+    for physical, raw in base:
+        while at < len(changed) and changed[at] < physical:
+            value = values[at]
+            if value is not None:
+                yield changed[at], value
+            at += 1
+        if at < len(changed) and changed[at] == physical:
+            continue
+        if not (ranges and _covered(ranges, physical)):
+            yield physical, raw
+    for physical, value in zip(changed[at:], values[at:], strict=True):
+        if value is not None:
+            yield physical, value

@@ -65,13 +65,19 @@ class Runner:
         return None if view.saw_expired else reply
 
     def batch(
-        self, items: Iterable[Item], now_ms: int, seq: int, counts: dict[int, int]
+        self,
+        items: Iterable[Item],
+        now_ms: int,
+        seq: int,
+        counts: dict[int, int],
+        below: list[Effects] | None = None,
     ) -> tuple[Effects | None, list[bytes]]:
-        """Run `items` in order as one batch; their effects (None: nothing changed), their replies."""
+        """Run `items` in order as one batch, on top of the batches `below` that are not applied yet;
+        their effects (None: nothing changed), their replies."""
         view = self.view
         context = self.context
         context.now_ms = now_ms
-        view.begin_batch(now_ms, seq, counts)
+        view.begin_batch(now_ms, seq, counts, below)
         replies: list[bytes] = []
         add = replies.append
         run = self._run

@@ -41,6 +41,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a proposed write waits for its outcome; then the answer is `maybe applied`."""
     disk_hang_us: int = 1_000_000
     """A log write that takes longer makes the node hand over its leaderships."""
+    inflight_batches_max: int = 4
+    """Batches of one shard that may be proposed and not applied yet."""
+    pipelined_commands_min: int = 16
+    """Fewer waiting commands do not make a further batch: each costs every replica a frame and a
+    share of a sync."""
     pending_commands_max: int = limits.PENDING_COMMANDS_MAX
     pending_bytes_max: int = limits.PEER_QUEUE_BYTES_MAX
     flush_log_bytes: int = 64 * 1024 * 1024

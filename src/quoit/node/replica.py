@@ -1,7 +1,8 @@
 """One replica of one shard: its agreement core, its view, and the commands that wait here.
 
-A leader has at most one batch in flight. While it is, further commands gather in `queue`; when it is
-applied they form the next batch, so batches grow with load by themselves.
+A leader has a few batches in flight. While they are, further commands gather in `queue`, so batches
+grow with load by themselves. A batch is run on top of those before it that are not applied yet: they
+are of the same term, so it can be agreed on only if they are (Raft's log matching).
 """
 
 from typing import Protocol
@@ -16,6 +17,7 @@ from quoit.data.effects import Effects, decode_effects, encode_effects
 from quoit.data.table import Spec
 from quoit.data.view import View
 from quoit.node.batch import Runner
+from quoit.node.config import NodeConfig
 from quoit.node.session import Item
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
 from quoit.placement.shard_map import ShardRange
@@ -29,6 +31,7 @@ __all__ = ["Host", "Inflight", "Replica"]
 class Host(Protocol):
     """What a replica asks of its node."""
 
+    config: NodeConfig
     counters: dict[str, int]
     outcome_wait_us: int
 
@@ -64,7 +67,8 @@ class Replica:
     state     what the engine holds of this shard; Invariant: state.applied_index <= commit index
     queue     commands that will form the next batch, oldest first
     reads     reads that wait for a proof that the state is current
-    inflight  the batch that was proposed and is not applied yet, or None
+    inflight  batches that were proposed and are not applied yet, oldest first
+    orphans   batches of an earlier leadership of this node whose outcome the log has yet to tell
     proving   read id -> reads that wait for that proof
     """
 
@@ -91,7 +95,7 @@ class Replica:
         self.runner = Runner(view, trace)
         self.queue: list[Item] = []
         self.reads: list[Item] = []
-        self.inflight: Inflight | None = None
+        self.inflight: list[Inflight] = []
         self.orphans: list[Inflight] = []
         self.proving: dict[int, list[Item]] = {}
         self.proven: list[tuple[int, list[Item]]] = []
@@ -138,9 +142,18 @@ class Replica:
             self._propose(now_us, wall_ms)
 
     def can_propose(self) -> bool:
-        """Commands wait and may form a batch: none is in flight, and leadership is not being handed
-        over (a core that hands over takes no proposals, until it is done or gives up)."""
-        return bool(self.queue) and self.inflight is None and not self.raft.transfer_to
+        """Commands wait and may form a batch: few enough are in flight, and leadership is not being
+        handed over (a core that hands over takes no proposals, until it is done or gives up)."""
+        queue = self.queue
+        if not queue or self.raft.transfer_to:
+            return False
+        inflight = len(self.inflight)
+        if not inflight:
+            return True
+        config = self.host.config
+        return (
+            inflight < config.inflight_batches_max and len(queue) >= config.pipelined_commands_min
+        )
 
     def _prove(self, items: list[Item], now_us: int) -> None:
         read_id = self.next_read_id
@@ -167,18 +180,29 @@ class Replica:
     def _propose(self, now_us: int, wall_ms: int) -> None:
         items = self._take_batch()
         state = self.state
-        stamp = max(wall_ms, state.stamp_ms)
-        effects, replies = self.runner.batch(items, stamp, state.seq, state.counts)
+        stamp, seq, counts = state.stamp_ms, state.seq, state.counts
+        below = [batch.effects for batch in self.inflight]
+        if below:
+            stamp, seq, counts = below[-1].stamp_ms, below[-1].seq, dict(counts)
+            for earlier in below:
+                earlier.count_into(counts)
+        stamp = max(wall_ms, stamp)
+        effects, replies = self.runner.batch(items, stamp, seq, counts, below)
         counters = self.host.counters
         counters["batches"] += 1
         counters["batch_commands"] += len(items)
         if effects is None:
-            # A batch without effects is a read, and needs a read's proof before it is answered.
-            self._answer_unchanged(items, replies, now_us)
+            if below:
+                # What these saw is true if the last batch in flight is: they share its outcome.
+                self.inflight[-1].items += items
+                self.inflight[-1].replies += replies
+            else:
+                # A batch without effects is a read, and needs a read's proof before it is answered.
+                self._answer_unchanged(items, replies, now_us)
             return
         index, term = self.raft.propose(encode_effects(effects), now_us)
         deadline = now_us + self.host.outcome_wait_us
-        self.inflight = Inflight(index, term, effects, items, replies, deadline)
+        self.inflight.append(Inflight(index, term, effects, items, replies, deadline))
 
     def _answer_unchanged(self, items: list[Item], replies: list[bytes], now_us: int) -> None:
         if self.raft.lease_valid(now_us):
@@ -206,7 +230,7 @@ class Replica:
 
     def _apply(self, committed: list[Entry], groups: list[Group]) -> None:
         state = self.state
-        inflight = self.inflight
+        own = {batch.index: batch for batch in self.inflight}
         for entry in committed:
             invariant(
                 entry.index == state.applied_index + 1,
@@ -216,11 +240,9 @@ class Replica:
             state.applied_index = entry.index
             state.applied_term = entry.term
             if entry.kind == EFFECTS:
-                if inflight is not None and (entry.index, entry.term) == (
-                    inflight.index,
-                    inflight.term,
-                ):
-                    effects = inflight.effects
+                batch = own.get(entry.index)
+                if batch is not None and batch.term == entry.term:
+                    effects = batch.effects
                 else:
                     effects = decode_effects(entry.data)
                 state.stamp_ms = max(state.stamp_ms, effects.stamp_ms)
@@ -234,10 +256,8 @@ class Replica:
     def complete(self, now_us: int, wall_ms: int) -> None:
         """The engine holds everything applied so far: answer whom it answers."""
         applied = self.state.applied_index
-        inflight = self.inflight
-        if inflight is not None and inflight.index <= applied:
-            self.inflight = None
-            self._decide(inflight)
+        while self.inflight and self.inflight[0].index <= applied:
+            self._decide(self.inflight.pop(0))
         if self.orphans:
             decided = [orphan for orphan in self.orphans if orphan.index <= applied]
             if decided:
@@ -266,7 +286,7 @@ class Replica:
             self._rerun(writes, now_us, wall_ms)
 
     def _rerun(self, items: list[Item], now_us: int, wall_ms: int) -> None:
-        if self.inflight is not None:
+        if self.inflight:
             self.queue[:0] = items
             return
         state = self.state
@@ -301,9 +321,8 @@ class Replica:
         reads, self.reads = self.reads, []
         for item in queue + reads:
             self.host.redispatch(self.id, item)
-        if self.inflight is not None:
-            self.orphans.append(self.inflight)
-            self.inflight = None
+        self.orphans += self.inflight
+        self.inflight = []
         for read_id in list(self.proving):
             for item in self.proving.pop(read_id):
                 self.host.redispatch(self.id, item)
@@ -314,16 +333,10 @@ class Replica:
 
     def expire_waits(self, now_us: int) -> None:
         """Give up waiting for outcomes that did not come in time."""
-        inflight = self.inflight
-        if inflight is not None and now_us >= inflight.deadline_us:
-            # Still this node's newest entry: keep its place (nothing may be proposed beside it),
-            # but tell the clients that the outcome is unknown.
-            items, inflight.items, inflight.replies = inflight.items, [], []
-            for item in items:
-                self.host.unknown(self.id, item)
-        for orphan in self.orphans:
-            if now_us >= orphan.deadline_us:
-                items, orphan.items, orphan.replies = orphan.items, [], []
+        for batch in self.inflight + self.orphans:
+            if now_us >= batch.deadline_us:
+                # A batch in flight keeps its place: what comes after it was run on top of it.
+                items, batch.items, batch.replies = batch.items, [], []
                 for item in items:
                     self.host.unknown(self.id, item)
         self.orphans = [orphan for orphan in self.orphans if orphan.items]
@@ -331,8 +344,7 @@ class Replica:
     def pending(self) -> int:
         """Commands that wait here."""
         waiting = len(self.queue) + len(self.reads)
-        if self.inflight is not None:
-            waiting += len(self.inflight.items)
+        waiting += sum(len(batch.items) for batch in self.inflight)
         return waiting + sum(len(items) for items in self.proving.values())
 
     def reset_to(self, state: ShardState) -> None:

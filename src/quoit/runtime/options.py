@@ -35,6 +35,6 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     heartbeat_us: int = 60_000
     lease_enabled: bool = True
     drift_ppm: int = 10_000
-    cache_bytes: int = 64 * 1024 * 1024
+    cache_bytes: int = 128 * 1024 * 1024
     """Bound of the cache of hot records."""
     engine: str = "rocks"

@@ -58,7 +58,7 @@ OK = "ok"
 FAIL = "fail"
 UNKNOWN = "unknown"
 
-CERTAINLY_NOT_APPLIED = (b"-CLUSTERDOWN ", b"-BUSY ", b"-CROSSSLOT ")
+CERTAINLY_NOT_APPLIED = (b"-CLUSTERDOWN ", b"-BUSY ", b"-DISKFULL ", b"-CROSSSLOT ")
 """Errors that a node gives only when nothing was proposed."""
 MAYBE_APPLIED = (b"-UNKNOWN ",)
 """Errors that leave the outcome open."""

@@ -117,6 +117,7 @@ class World:
             tick_us=options.tick_us,
             leader_wait_us=options.leader_wait_us,
             outcome_wait_us=options.outcome_wait_us,
+            pipelined_commands_min=1 + number % 2,
             flush_log_bytes=options.flush_log_bytes,
             log_tail_entries=options.log_tail_entries,
             version="sim",
