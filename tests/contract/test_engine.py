@@ -8,13 +8,17 @@ import pytest
 
 from quoit.base.errors import Corruption, WorldFault
 from quoit.storage.api import Engine, Group
+from quoit.storage.buffered import BufferedEngine
 from quoit.storage.engine import RocksEngine
 from quoit.storage.memory import MemoryEngine
 
 
-@pytest.fixture(params=["rocks", "memory"])
+@pytest.fixture(params=["rocks", "memory", "buffered rocks", "buffered memory"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    made: Engine = RocksEngine(str(tmp_path / "db")) if request.param == "rocks" else MemoryEngine()
+    rocks = request.param.endswith("rocks")
+    made: Engine = RocksEngine(str(tmp_path / "db")) if rocks else MemoryEngine()
+    if request.param.startswith("buffered"):
+        made = BufferedEngine(made, 10_000, 10_000)
     yield made
     made.close()
 

@@ -42,7 +42,7 @@ def serve(
     drift_ppm: Annotated[int | None, typer.Option(help="Clock drift bound. [default: 10000]")] = (
         None
     ),
-    cache_bytes: Annotated[int | None, typer.Option(help="[default: 67108864]")] = None,
+    cache_bytes: Annotated[int | None, typer.Option(help="[default: 134217728]")] = None,
     consensus: Annotated[str | None, typer.Option(help="[default: raft]")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, text, json")] = None,

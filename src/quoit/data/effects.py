@@ -50,10 +50,9 @@ class Effects(msgspec.Struct, array_like=True, gc=False, tag=1):
 
     def groups(self) -> list[Group]:
         """What the engine must write, with the expiry index."""
-        items = self.items
         if self.expiring:
-            items = {**items, **index_keys(items)}
-        return [(self.ranges, items)]
+            return [(self.ranges, self.items), ([], dict(index_keys(self.items)))]
+        return [(self.ranges, self.items)]
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -6,7 +6,7 @@ has finished (design.md section 5). A tail is kept for followers that are a litt
 
 from quoit.node.config import NodeConfig
 from quoit.node.replica import Replica
-from quoit.storage.api import ShardUpdate
+from quoit.storage.api import Engine, ShardUpdate
 
 __all__ = ["Compaction"]
 
@@ -16,12 +16,13 @@ class Compaction:
 
     logged_bytes  log written since the last flush began
     token         number of the flush under way, or of the last one
+    settling      the flush with that number waits for the engine's buffer
     flushing      a flush is under way
     durable       shard -> applied index that the engine held when the last finished flush began
     """
 
     __slots__ = (
-        "config", "durable", "flushing", "logged_bytes", "started", "token", "wanted",
+        "config", "durable", "flushing", "logged_bytes", "settling", "started", "token", "wanted",
         "wanted_token",
     )  # fmt: skip
 
@@ -29,6 +30,7 @@ class Compaction:
         self.config = config
         self.logged_bytes = 0
         self.token = 0
+        self.settling = False
         self.flushing = False
         self.wanted = False
         self.wanted_token = 0
@@ -44,17 +46,26 @@ class Compaction:
         self.wanted = True
         self.wanted_token = self.token + 1
 
-    def next_flush(self, replicas: dict[int, Replica]) -> int:
-        """The token of a flush to start now, or 0."""
+    def next_flush(self, replicas: dict[int, Replica], engine: Engine) -> int:
+        """The token of a flush to start now, or 0. Before it, what the engine buffers is settled,
+        a piece at each call."""
         if self.flushing:
             return 0
-        if not self.wanted and self.logged_bytes < self.config.flush_log_bytes:
+        if not self.settling:
+            due = self.wanted or self.logged_bytes >= self.config.flush_log_bytes
+            if not due and not engine.full:
+                return 0
+            self.settling = True
+            self.wanted = False
+            self.logged_bytes = 0
+            self.token += 1
+            self.started = {
+                shard: replica.state.applied_index for shard, replica in replicas.items()
+            }
+        if not engine.settle(self.config.settle_records):
             return 0
+        self.settling = False
         self.flushing = True
-        self.wanted = False
-        self.logged_bytes = 0
-        self.token += 1
-        self.started = {shard: replica.state.applied_index for shard, replica in replicas.items()}
         return self.token
 
     def flushed(self, token: int) -> bool:

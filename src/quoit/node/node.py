@@ -357,7 +357,7 @@ class Node:
         write = self.persistence.next_write()
         frames, urgent = self.outbox.drain(self.connected)
         replies, self.dispatcher.replies = self.dispatcher.replies, []
-        flush = self.compaction.next_flush(self.replicas)
+        flush = self.compaction.next_flush(self.replicas, self.engine)
         return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us)
 
     def _round(self, now: int) -> bool:

@@ -30,6 +30,9 @@ from quoit.storage.log import Log, Write
 
 __all__ = ["Driver"]
 
+_BUFFER_BYTES = 64 * 1024 * 1024
+_RECORDS_AT_ONCE = 10_000
+
 logger = structlog.get_logger("quoit")
 
 
@@ -94,13 +97,13 @@ class Driver:
             from quoit.storage.memory import MemoryEngine
 
             return MemoryEngine()
-        from quoit.storage.cache import CachedEngine
+        from quoit.storage.buffered import BufferedEngine
         from quoit.storage.engine import RocksEngine
 
         path = str(Path(self.options.data_dir) / "data")
         RealDisk(path)  # makes the directory so that it survives a power cut; RocksDB does not
         engine = RocksEngine(path)
-        return CachedEngine(engine, self.options.cache_bytes)
+        return BufferedEngine(engine, self.options.cache_bytes, _BUFFER_BYTES)
 
     def _config(self) -> NodeConfig:
         options = self.options
@@ -269,6 +272,9 @@ class Driver:
         self._lock.release()
 
     def _close_storage(self) -> None:
+        # So that the next start has nothing to apply again.
+        while not self.engine.settle(_RECORDS_AT_ONCE):
+            pass
         self.engine.flush()
         self.engine.close()
         self.log.close()

@@ -40,6 +40,15 @@ class SimEngine:
         """Pairs in order, as they are now."""
         return self._store.scan(low, high, reverse=reverse)
 
+    @property
+    def full(self) -> bool:
+        """Nothing is buffered."""
+        return False
+
+    def settle(self, records: int) -> bool:
+        """Nothing is buffered."""
+        return True
+
     def begin_flush(self) -> int:
         """A flush begins: it will cover the writes up to now."""
         return len(self.pending)

@@ -22,6 +22,7 @@ from quoit.sim.engine import SimEngine
 from quoit.sim.options import Options, stream
 from quoit.sim.workload import Client
 from quoit.storage.api import Group, Recovery
+from quoit.storage.buffered import BufferedEngine
 from quoit.storage.log import Log, Write
 
 __all__ = ["Machine"]
@@ -96,6 +97,8 @@ class Machine:
     life        number of the process, counted from 1; 0: never started
     node        None while no process runs
     paused      the process stands still; what arrives waits in `inbox`
+    ahead       shard -> applied index of earlier lives: up to there, what a crash left in the engine may
+                be newer than the applied index beside it (storage/buffered.py)
     writing     the log write that the disk works on, or None
     turn_us     how long a turn takes to begin after something arrived
     hang_until  the disk answers nothing before this
@@ -109,8 +112,10 @@ class Machine:
         self.rng = stream(world.options.seed, f"machine/{number}")
         self.disk = SimDisk(stream(world.options.seed, f"disk/{number}"))
         self.engine = SimEngine()
+        self.buffered = BufferedEngine(self.engine, 0, 0)
         self.log: Log | None = None
         self.node: WatchedNode | None = None
+        self.ahead: dict[int, int] = {}
         self.life = 0
         self.paused = False
         self.inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -125,7 +130,7 @@ class Machine:
 
     def value(self, db: int, key: bytes) -> bytes | None:
         """What the engine holds for a user's string, asked past the node."""
-        raw = self.engine.get(physical_key(db, key))
+        raw = self.buffered.get(physical_key(db, key))
         return decode_record(raw).payload if raw is not None else None
 
     # The process
@@ -144,8 +149,9 @@ class Machine:
         try:
             self.log, recovery = self._open_log()
             self.recovery = recovery
+            self.buffered = BufferedEngine(self.engine, 2000, 4000)
             node = WatchedNode(
-                config, self.clock, self.rng, self.engine, self.log, recovery, self._trace
+                config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace
             )
         except DiskFault as error:
             self.world.note(self.id, "start_failed", error=str(error))
@@ -172,11 +178,14 @@ class Machine:
         if self.node is None:
             return
         self.world.note(self.id, "stop", power=power, reason=reason)
+        for shard, replica in self.node.replicas.items():
+            self.ahead[shard] = max(self.ahead.get(shard, 0), replica.state.applied_index)
         self.node = None
         write, self.writing = self.writing, None
         self._leave_disk(write, power=power)
         self.log = None
         self.engine = self.engine.after_crash(self.rng)
+        self.buffered = BufferedEngine(self.engine, 0, 0)
         self.inbox = []
         self.paused = False
         clients, self.clients = self.clients, {}

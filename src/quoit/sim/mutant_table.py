@@ -204,8 +204,8 @@ MUTANTS = [
     Mutant(
         id="xS1",
         what="hard state and entries are two writes",
-        module="quoit.node.node",
-        function="Node._next_write",
+        module="quoit.node.persistence",
+        function="Persistence.next_write",
         old="    updates, self.updates = self.updates, []\n",
         new="    first = [ShardUpdate(u.shard, None, u.entries, u.reset, u.compacted)\n"
         "             for u in self.updates]\n"
@@ -219,11 +219,11 @@ MUTANTS = [
     ),
     Mutant(
         id="xS2",
-        what="the applied index is written apart from the effects",
-        module="quoit.node.node",
-        function="Node._round",
-        old="        self.engine.write(groups)",
-        new="        for group in reversed(groups):\n            self.engine.write([group])",
+        what="the applied index is settled before the effects",
+        module="quoit.storage.buffered",
+        function="BufferedEngine._freeze",
+        old="    frozen, self._data = self._data, {}\n",
+        new="    frozen = {**self._rest, **self._data}\n    self._data = {}\n",
         checks="APPLY, DUR",
         options={**_KILLS, "flush_log_bytes": 4_000},
     ),

@@ -118,6 +118,7 @@ class World:
             leader_wait_us=options.leader_wait_us,
             outcome_wait_us=options.outcome_wait_us,
             pipelined_commands_min=1 + number % 2,
+            settle_records=5,
             flush_log_bytes=options.flush_log_bytes,
             log_tail_entries=options.log_tail_entries,
             version="sim",
@@ -370,15 +371,17 @@ class World:
             if machine.node is None:
                 continue
             for shard, replica in machine.node.replicas.items():
-                value = digest(self.shard_data(machine, replica))
                 index = replica.state.applied_index
+                if index < machine.ahead.get(shard, 0):
+                    continue
+                value = digest(self.shard_data(machine, replica))
                 self._judge("APPLY", self.replicas.holds(machine.id, shard, index, value))
 
     def shard_data(self, machine: Machine, replica: Replica) -> list[tuple[bytes, bytes]]:
         """A replica's data and its state record."""
         ranges = shard_ranges(replica.range.slot_low, replica.range.slot_high)
-        pairs = [pair for low, high in ranges for pair in machine.engine.scan(low, high)]
-        state = decode_state(machine.engine.get(replica.state_key))
+        pairs = [pair for low, high in ranges for pair in machine.buffered.scan(low, high)]
+        state = decode_state(machine.buffered.get(replica.state_key))
         record = (
             f"{state.applied_index} {state.stamp_ms} {state.seq} {sorted(state.counts.items())}"
         )

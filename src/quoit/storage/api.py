@@ -17,6 +17,16 @@ Group = tuple[list[tuple[bytes, bytes]], dict[bytes, bytes | None]]
 class Engine(Protocol):
     """The local ordered store of applied data. Every method may raise Corruption or DiskFault."""
 
+    @property
+    def full(self) -> bool:
+        """So much is buffered that it should be settled and flushed."""
+        ...
+
+    def settle(self, records: int) -> bool:
+        """Move up to so many buffered records into the store; True: what was buffered when the
+        settling began is there, so that `flush` covers it. At once where nothing is buffered."""
+        ...
+
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, None if there is none."""
         ...
@@ -32,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def flush(self) -> None:
-        """Everything written before survives a crash. Blocks: call it off the event loop."""
+        """Everything settled before survives a crash. Blocks: call it off the event loop."""
         ...
 
     def checkpoint(self, path: str) -> None:

@@ -100,6 +100,15 @@ class RocksEngine:
             raise _translated(error, "a scan failed") from error
         return _pairs(cursor, cursor.prev if reverse else cursor.next, low, high)
 
+    @property
+    def full(self) -> bool:
+        """Nothing is buffered."""
+        return False
+
+    def settle(self, records: int) -> bool:
+        """Nothing is buffered."""
+        return True
+
     def flush(self) -> None:
         """Everything written before survives a crash."""
         try:

@@ -143,6 +143,15 @@ class MemoryEngine:
                 scan.detach()
         self._scans.clear()
 
+    @property
+    def full(self) -> bool:
+        """Nothing is buffered."""
+        return False
+
+    def settle(self, records: int) -> bool:
+        """Nothing is buffered."""
+        return True
+
     def begin_flush(self) -> int:
         """A flush begins: it will cover so many of the pending writes."""
         return len(self._pending)
