@@ -50,6 +50,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     pending_bytes_max: int = limits.PEER_QUEUE_BYTES_MAX
     flush_log_bytes: int = 64 * 1024 * 1024
     """Flush the engine after this much log, so that the log can be compacted behind it."""
+    give_back_after_us: int = 10_000_000
+    """A shard's preferred leader gets it back when it has been there for so long."""
     settle_records: int = 2000
     """Buffered records that go into the engine in one turn, before a flush."""
     log_tail_entries: int = limits.LOG_TAIL_ENTRIES

@@ -16,6 +16,7 @@ from quoit.node.config import NodeConfig
 from quoit.node.dispatcher import BUSY, Dispatcher
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
+from quoit.node.leadership import Leadership
 from quoit.node.messages import SnapshotAck, SnapshotChunk, TransactionForward, decode_frame
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
@@ -57,9 +58,9 @@ class Node:
 
     dispatcher   where commands go and how they are answered
     persistence  what waits for the log
+    leadership   which leaderships are given away
     replicas     shard -> this node's replica of it
     serving      shard -> replica, only those that lead and may run commands
-    suspended    the disk hangs: this node leads nothing until it answers
     """
 
     def __init__(
@@ -104,10 +105,10 @@ class Node:
         self.forwarder = dispatcher.forwarder
         self.compaction = Compaction(config)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
+        self.leadership = Leadership(config, dispatcher, self.persistence, trace)
         self.snapshots = Snapshots(self, first_id)
         self.expiry = Expiry(self)
         self.stopping = False
-        self.suspended = False
         self.wall_ms = dispatcher.wall_ms
         self.replicas = dispatcher.replicas
         self.replicas.update(build_replicas(self, recovery))
@@ -291,7 +292,7 @@ class Node:
         if now < self.next_tick_us:
             return
         self.next_tick_us = now + self.config.tick_us
-        self._watch_disk(now)
+        self.leadership.watch_disk(now)
         for replica in self.replicas.values():
             if now >= replica.raft.next_deadline_us():
                 replica.raft.tick(now)
@@ -299,36 +300,10 @@ class Node:
         self.forwarder.expire(now)
         self.snapshots.tick(now)
         self.expiry.tick(now, self.wall_ms)
+        if not self.stopping:
+            self.leadership.give_back(now)
         if self.map_is_partial:
             self._announce()
-
-    def _watch_disk(self, now_us: int) -> None:
-        """A node whose log write hangs keeps its network and so its leaderships, yet can promise
-        nothing: it hands them over, and campaigns for none, until the disk answers. One whose disk
-        is full hands over what it leads, once, lest two full ones play ping-pong."""
-        hangs = self.persistence.hangs(now_us, self.config.disk_hang_us)
-        if hangs != self.suspended:
-            self.suspended = hangs
-            self.trace("disk_hangs" if hangs else "disk_answers")
-            for replica in self.replicas.values():
-                replica.raft.suspended = hangs
-            if hangs:
-                self._hand_over(now_us)
-        has_room = self.log.has_room
-        if has_room != self.dispatcher.has_room:
-            self.dispatcher.has_room = has_room
-            self.trace("disk_has_room" if has_room else "disk_full")
-            if not has_room:
-                self._hand_over(now_us)
-
-    def _hand_over(self, now_us: int) -> None:
-        """Transfer every leadership to the follower that is furthest."""
-        for replica in self.serving.values():
-            raft = replica.raft
-            others = [peer for peer in replica.range.replicas if peer in self.connected]
-            # Between turns `serving` may name a replica that has just stepped down.
-            if others and raft.is_leader:
-                raft.transfer(raft.most_advanced(others), now_us)
 
     @property
     def map_is_partial(self) -> bool:
@@ -344,7 +319,7 @@ class Node:
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
         self.stopping = True
-        self._hand_over(self.clock.now_us())
+        self.leadership.hand_over(self.clock.now_us())
 
     # The turn
 
@@ -404,6 +379,7 @@ class Node:
                 replica.was_serving = serving
                 if serving:
                     self.serving[replica.id] = replica
+                    self.leadership.since[replica.id] = self.clock.now_us()
                     self.counters["elections_won"] += 1
                     if self.map_is_partial:
                         self._announce()

@@ -20,6 +20,8 @@ from quoit.raft import election, follower, replication, snapshot, transfer
 from quoit.raft import messages as m
 from quoit.raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, Core
 
+_CLOSE_ENTRIES = 64
+
 __all__ = ["CANDIDATE", "FOLLOWER", "LEADER", "PRE_CANDIDATE", "Raft"]
 
 _UNLIMITED = 1 << 62
@@ -71,6 +73,11 @@ class Raft(Core):
     def most_advanced(self, among: list[NodeId]) -> NodeId:
         """Leader: of the nodes `among`, the follower whose log reaches furthest."""
         return max(among, key=lambda peer: (self.progress[peer].match_index, -peer))
+
+    def keeps_up(self, peer: NodeId) -> bool:
+        """Leader: `peer` has all but the newest entries, so a transfer to it would be short."""
+        progress = self.progress[peer]
+        return progress.voting and self.last_index - progress.match_index <= _CLOSE_ENTRIES
 
     def accepts_snapshot(self, term: Term, index: Index) -> bool:
         """A snapshot of `index` from a leader of `term` would bring this replica forward."""

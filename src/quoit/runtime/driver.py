@@ -33,6 +33,10 @@ __all__ = ["Driver"]
 _BUFFER_BYTES = 64 * 1024 * 1024
 _RECORDS_AT_ONCE = 10_000
 
+_WARNINGS = frozenset(
+    ("disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed")
+)
+
 logger = structlog.get_logger("quoit")
 
 
@@ -242,7 +246,12 @@ class Driver:
         logger.warning("peer_rejected", address=address, reason=reason)
 
     def _trace(self, event: str, /, **facts: object) -> None:
-        logger.debug(event, **facts)
+        if event in _WARNINGS:
+            logger.warning(event, **facts)
+        elif event == "leader":
+            logger.info(event, **facts)
+        else:
+            logger.debug(event, **facts)
 
     # The end
 

@@ -2,13 +2,20 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
+
+import structlog
 
 from quoit.base.errors import DiskFault
 from quoit.storage.log import Log, Write
 
 __all__ = ["LogThread"]
+
+_SLOW_S = 0.25
+
+logger = structlog.get_logger("quoit")
 
 
 class LogThread:
@@ -37,7 +44,13 @@ class LogThread:
         notify = self._loop.call_soon_threadsafe
         while (write := self._queue.get()) is not None:
             try:
+                begun = time.monotonic()
                 commit(write)
+                seconds = time.monotonic() - begun
+                if seconds > _SLOW_S:
+                    logger.warning(
+                        "slow_disk", sync_ms=round(seconds * 1000), bytes=len(write.data)
+                    )
             except DiskFault as error:
                 notify(self._done, write, error)
                 return

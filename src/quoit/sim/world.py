@@ -118,6 +118,7 @@ class World:
             leader_wait_us=options.leader_wait_us,
             outcome_wait_us=options.outcome_wait_us,
             pipelined_commands_min=1 + number % 2,
+            give_back_after_us=500_000,
             settle_records=5,
             flush_log_bytes=options.flush_log_bytes,
             log_tail_entries=options.log_tail_entries,
