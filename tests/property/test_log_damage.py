@@ -36,9 +36,11 @@ class Life:
             self.disk.sync_error()
             with suppress(DiskFault):
                 self.log.commit(write)
+                self.log.note(write)
             self.under_way, self.writer.models = self.writer.models, before
             return
         self.log.commit(write)
+        self.log.note(write)
         self.log.publish(write)
         self.log.release()
         for update in updates:

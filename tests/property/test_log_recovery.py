@@ -120,6 +120,7 @@ def test_recovered_state_is_that_after_the_last_synced_write_or_the_one_under_wa
         for _ in range(rng.randrange(0, 25)):
             write = log.prepare(writer.updates())
             log.commit(write)
+            log.note(write)
             log.publish(write)
             log.release()
         before = facts(writer.models)
@@ -132,6 +133,7 @@ def test_recovered_state_is_that_after_the_last_synced_write_or_the_one_under_wa
                 disk.sync_error()
             try:
                 log.commit(write)
+                log.note(write)
             except DiskFault:
                 possible.append(facts(writer.models))
                 writer.models = models
@@ -177,6 +179,7 @@ def test_a_bit_flip_in_synced_data_is_never_silent(seed: int) -> None:
     for _ in range(rng.randrange(1, 40)):
         write = log.prepare(writer.updates())
         log.commit(write)
+        log.note(write)
         log.publish(write)
         log.release()
     reach = {

@@ -32,6 +32,8 @@ _NO_LEADER = b"-CLUSTERDOWN shard %d has no leader; nothing was changed, try aga
 
 def size_of(arguments: Any) -> int:
     """Bytes that a queued command's arguments keep alive, roughly."""
+    if type(arguments) is list and len(arguments) == 3:
+        return len(arguments[2])
     if type(arguments) is Transaction:
         return sum(sum(map(len, args)) for _, _, args in arguments.commands)
     return sum(map(len, arguments))
@@ -99,6 +101,11 @@ class Dispatcher:
         self.pending += 1
         if item[2].write:
             self.pending_bytes += size_of(item[3])
+            replica = self.serving.get(shard)
+            if replica is not None and self.has_room and shard not in self.parked:
+                # `_place` in short, for the usual case.
+                replica.queue.append(item)
+                return
         self._place(shard, item, after_write)
 
     def _place(self, shard: int, item: Item, after_write: bool) -> None:
@@ -205,19 +212,17 @@ class Dispatcher:
     def answer(self, shard: int, item: Item, reply: bytes) -> None:
         """The item's reply is final."""
         origin = item[0]
-        self._forget(item)
+        self.pending -= 1
+        write = item[2].write
+        if write:
+            self.pending_bytes -= size_of(item[3])
         if origin.direct:
-            if item[2].write:
+            if write:
                 settle(origin, shard)
             if not origin.closed:
                 self.replies.append((origin, item[1], reply))
         else:
             origin.deliver(item[1], reply)
-
-    def _forget(self, item: Item) -> None:
-        self.pending -= 1
-        if item[2].write:
-            self.pending_bytes -= size_of(item[3])
 
     def unknown(self, shard: int, item: Item) -> None:
         """The item's outcome is unknown. A read is simply asked again."""
@@ -231,6 +236,8 @@ class Dispatcher:
         """Proven not applied: let it wait for the shard's leader, or tell the node it came from."""
         origin = item[0]
         if not origin.direct and origin.refuse(item[1], self.leader_of(shard)):
-            self._forget(item)
+            self.pending -= 1
+            if item[2].write:
+                self.pending_bytes -= size_of(item[3])
             return
         self._park(shard, item)

@@ -58,6 +58,11 @@ class LogThread:
                 notify(self._done, write, DiskFault(f"the log thread failed: {error!r}"))
                 return
             notify(self._done, write, None)
+            try:
+                self._log.note(write)
+            except DiskFault as error:
+                notify(self._done, write, error)
+                return
 
     def stop(self) -> None:
         """Finish the write under way, then end the thread."""

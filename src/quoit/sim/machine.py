@@ -203,6 +203,8 @@ class Machine:
                     self.disk.sync_error(times=1)
                 with suppress(DiskFault):
                     self.log.commit(write)
+                    if chance < 0.16:
+                        self.log.note(write)
         self.disk.clear_faults()
         if power:
             self.disk.crash(torn=self.rng.random() < 0.7)
@@ -332,6 +334,7 @@ class Machine:
         failing = self.disk.sync_errors
         try:
             self.log.commit(write)
+            self.log.note(write)
         except DiskFault as error:
             # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
             self.fail(f"log write: {error}")

@@ -1,10 +1,11 @@
 """The node's log: entries and hard states of all its shards, in one sequence of segment files.
 
 One `Write` is one record, one `pwrite` and one sync, whatever number of shards it serves (group
-commit). The three steps of a write run in different places:
+commit). The steps of a write run in different places:
 
     prepare   on the event loop: encodes, decides where the record goes, does no I/O
     commit    on the log thread: writes and syncs, touches nothing that the loop uses
+    note      on the log thread, afterwards: what nobody waits for
     publish   on the event loop: the entries can now be read back
 
 Fail-stop: after a failed write or sync the log refuses everything for ever. What the failed sync
@@ -154,13 +155,14 @@ class Log:
         self._highest[segment] = highest
         write = self._seal(form.FIRST, parts, True, [], [], promises=True)
         self.commit(write)
+        self.note(write)
         self.publish(write)
         if not found.damaged and found.end_segment in self._highest:
             self._segments.cut(found.end_segment, found.end_offset)
         shards = {shard: scan.result(shard) for shard, scan in sorted(scans.items())}
         return Recovery(shards, found.damaged, found.torn_bytes, found.notes, self.amnesia)
 
-    # The three steps of a write
+    # The steps of a write
 
     def prepare(self, updates: list[ShardUpdate]) -> Write:
         """The record that makes `updates` durable together. No I/O."""
@@ -290,7 +292,7 @@ class Log:
         return offset
 
     def commit(self, write: Write) -> None:
-        """Write and sync. DiskFault: the log is dead. Called on the log thread."""
+        """Write and sync. DiskFault: the log is dead. Called on the log thread, then `note`."""
         if self.dead:
             raise DiskFault(self.dead)
         segments = self._segments
@@ -298,12 +300,26 @@ class Log:
             if write.new_segment:
                 segments.begin(write.segment, len(write.data))
             segments.write(write.offset, write.data)
-            self._mark.write(write.mark, sync=write.promises)
+            if write.promises:
+                self._mark.write(write.mark, sync=True)
+        except DiskFault as error:
+            self.dead = f"the log could not be written and synced: {error}"
+            raise
+
+    def note(self, write: Write) -> None:
+        """What the acknowledgement of a committed write need not wait for: the mark that it was synced,
+        old segments' removal, a look ahead for room. DiskFault as in `commit`. On the log thread."""
+        if self.dead:
+            return
+        segments = self._segments
+        try:
+            if not write.promises:
+                self._mark.write(write.mark, sync=False)
             if write.removals:
                 segments.remove(write.removals)
             segments.look_ahead(write.offset)
         except DiskFault as error:
-            self.dead = f"the log could not be written and synced: {error}"
+            self.dead = f"the log could not be kept: {error}"
             raise
 
     def publish(self, write: Write) -> None:

@@ -45,6 +45,7 @@ def update(
 def write(log: Log, *updates: ShardUpdate) -> Write:
     made = log.prepare(list(updates))
     log.commit(made)
+    log.note(made)
     log.publish(made)
     return made
 

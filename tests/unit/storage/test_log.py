@@ -176,9 +176,11 @@ def test_after_a_failed_sync_the_log_is_dead_for_ever() -> None:
     disk.sync_error()
     with pytest.raises(DiskFault):
         log.commit(made)
+        log.note(made)
     disk.clear_faults()
     with pytest.raises(DiskFault, match="could not be written and synced"):
         log.commit(made)
+        log.note(made)
     log.publish(made)
     with pytest.raises(DiskFault):
         log.prepare([update(0, entries(2, 3))])
@@ -193,6 +195,7 @@ def test_what_a_failed_sync_covered_is_written_again_before_it_is_trusted() -> N
         disk.sync_error()
         with pytest.raises(DiskFault):
             log.commit(made)
+            log.note(made)
         # The page cache still shows the record, and a new process finds it valid.
         disk.kill()
         log, recovery = open_log(disk)
@@ -287,6 +290,7 @@ def test_a_hundred_thousand_entries_are_read_in_a_second() -> None:
     for index in range(1, 10_001):
         made = log.prepare([update(s, [Entry(index, 1, 0, b"x" * 64)]) for s in range(10)])
         log.commit(made)
+        log.note(made)
         log.publish(made)
     disk.kill()
     started = time.process_time()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quoit.base import limits
 from quoit.base.errors import QuoitError
 from quoit.data.table import COMMANDS, Spec
-from quoit.gateways.resp.own import OWN, plain
+from quoit.gateways.resp.own import OWN, address, unknown_command, wrong_arity
 from quoit.gateways.resp.transaction import Transaction
 from quoit.node.session import Session
 from quoit.wire import resp
@@ -132,6 +132,9 @@ class RespConnection:
             return
         parser = self._parser
         commands = parser.feed(data)
+        idle = not (self._slots or self._special or parser.error)
+        if len(commands) == 1 and idle and self._run_one(commands[0]):
+            return
         if self._backlog:
             self._backlog += commands
         elif self.guest:
@@ -199,12 +202,12 @@ class RespConnection:
             for args in commands:
                 spec = find(args[0]) or find(args[0].upper())
                 if spec is None:
-                    reply: bytes | None = self._refuse(_unknown(args), ticket)
+                    reply: bytes | None = self._refuse(unknown_command(args), ticket)
                 else:
                     count = len(args)
                     arity = spec.arity
                     if count != arity and (arity > 0 or count < -arity):
-                        reply = self._refuse(_wrong_arity(spec), ticket)
+                        reply = self._refuse(wrong_arity(spec), ticket)
                     else:
                         calls[spec.name] += 1
                         if special:
@@ -213,8 +216,7 @@ class RespConnection:
                         elif spec.handler is None:
                             reply = self._own(spec, args, ticket)
                             special = self._special
-                            if special:
-                                reply = self._muted(reply, ticket)
+                            reply = self._muted(reply, ticket) if special else reply
                         else:
                             reply = submit(session, ticket, spec, args)
                 add(reply)
@@ -237,9 +239,7 @@ class RespConnection:
                         self._backlog = list(commands)
                         break
         except QuoitError as error:
-            # What comes through here is damage or a broken invariant: nobody may be served.
-            self.host.fail(str(error))
-            self.abort()
+            self._fail(error)
             return
         self._held += size
         self._waiting += waiting
@@ -251,12 +251,47 @@ class RespConnection:
         if self._waiting:
             self.host.kick()
 
+    def _run_one(self, args: list[bytes]) -> bool:
+        """`_run` in short, for one data command when nothing else is open: the usual case without
+        pipelining. False: nothing was done."""
+        spec = COMMANDS.get(args[0])
+        if spec is None or spec.handler is None or self._backlog:
+            return False
+        if len(args) != spec.arity and (spec.arity > 0 or len(args) < -spec.arity):
+            return False
+        node = self.host.node
+        self.gateway.calls[spec.name] += 1
+        self.last = spec.name
+        self.active_ms = node.wall_ms
+        try:
+            reply = node.submit(self.session, self._base, spec, args)
+        except QuoitError as error:
+            self._fail(error)
+            return True
+        self._slots.append(reply)
+        if reply is None:
+            self._waiting += 1
+            self.host.kick()
+        elif len(reply) > _LARGE:
+            self._held += len(reply)
+            self._settle()
+        else:
+            self._base += 1
+            self._slots.clear()
+            self.gateway.output_bytes += len(reply)
+            self._transport.write(reply)
+        return True
+
+    def _fail(self, error: QuoitError) -> None:
+        """What comes through here is damage or a broken invariant: nobody may be served."""
+        self.host.fail(str(error))
+        self.abort()
+
     def _specially(self, spec: Spec, args: list[bytes], ticket: int) -> bytes | None:
         """A command while the connection is in a special state."""
-        name = spec.name
-        if self.guest and name not in _GUEST:
+        if self.guest and spec.name not in _GUEST:
             reply: bytes | None = self._count_error(_NOAUTH)
-        elif self.multi is not None and name not in _UNQUEUED:
+        elif self.multi is not None and spec.name not in _UNQUEUED:
             reply = self.multi.queue(spec, args)
         elif spec.handler is None:
             reply = self._own(spec, args, ticket)
@@ -337,14 +372,12 @@ class RespConnection:
             data = b"".join(slots)  # type: ignore[arg-type]
             self._base += len(slots)
             slots.clear()
-        size = len(data)
-        if size:
-            self._held -= size
-            self.gateway.output_bytes += size
-            transport = self._transport
-            transport.write(data)
+        if data:
+            self._held -= len(data)
+            self.gateway.output_bytes += len(data)
+            self._transport.write(data)
             if self._write_paused or self._held:
-                unsent = transport.get_write_buffer_size() + self._held
+                unsent = self._transport.get_write_buffer_size() + self._held
                 if unsent > self.gateway.settings.output_bytes_max:
                     self._cut_off()
 
@@ -459,26 +492,8 @@ class RespConnection:
 
     def address(self, which: str) -> str:
         """`peername` or `sockname` as host:port."""
-        info = self._transport.get_extra_info(which) if self._transport is not None else None
-        if isinstance(info, tuple) and len(info) >= 2:
-            host = f"[{info[0]}]" if ":" in str(info[0]) else str(info[0])
-            return f"{host}:{info[1]}"
-        return ":0"
+        return address(self._transport, which)
 
     def buffered(self) -> tuple[int, int, int]:
         """(bytes of incomplete commands, replies that wait, bytes that wait)."""
         return self._parser.waiting_bytes(), len(self._slots), self._held
-
-
-def _unknown(args: list[bytes]) -> bytes:
-    """Redis' text, with up to 128 characters of the arguments."""
-    shown = ""
-    for arg in args[1:]:
-        if len(shown) >= 128:
-            break
-        shown += f"'{plain(arg, 128 - len(shown))}' "
-    return resp.error(f"ERR unknown command '{plain(args[0])}', with args beginning with: {shown}")
-
-
-def _wrong_arity(spec: Spec) -> bytes:
-    return resp.error(f"ERR wrong number of arguments for '{spec.name.lower()}' command")
