@@ -36,14 +36,14 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks scripts
+	$(BIN)/ruff format src tests benchmarks scripts
 
 sim: $(VENV)/.run
 	$(BIN)/python -m quoit sim --seeds $(SEEDS)
@@ -57,7 +57,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/compare.py
 
 profile: $(VENV)/.bench
-	$(BIN)/python benchmarks/profile.py
+	$(BIN)/python benchmarks/profile_node.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache quoit-local

@@ -104,8 +104,6 @@ def run(writes: int) -> tuple[float, float]:
 def main() -> None:
     """Print microseconds per write; with --profile, where they go."""
     if "--profile" in sys.argv:
-        # Why: this folder has a profile.py of its own, which cProfile would import.
-        sys.path = [place for place in sys.path if not place.endswith("benchmarks")]
         import cProfile
         import pstats
 

@@ -1,12 +1,11 @@
 """Where a loaded node's time goes (`make profile`): py-spy samples the leader while it works.
 
-    python benchmarks/profile.py [--op set|get] [--clients 64] [--depth 1] [--seconds 6]
+    python benchmarks/profile_node.py [--op set|get] [--clients 64] [--depth 1] [--seconds 6]
                                  [--entry] [--follower] [--out FILE.speedscope.json]
 
 Starts three nodes, loads the pinned database at its leader (`--entry`: database 0 through one node,
 whose commands are two thirds forwarded) and prints the functions with the most samples, by their
-own time and with everything they call. `--out` also keeps the samples for speedscope. (This shares
-its name with a module of the standard library, which nothing in this folder imports.)
+own time and with everything they call. `--out` also keeps the samples for speedscope.
 """
 
 import argparse
