@@ -756,4 +756,9 @@ def test_a_damaged_follower_is_not_counted_and_is_searched_anew() -> None:
     assert not raft.progress[3].voting
     cluster.restart(2)
     cluster.run_us(100_000)
-    assert raft.commit_index == index
+    assert raft.commit_index >= index
+    # Nobody writes: empty entries bring it past what it owes.
+    cluster.run_us(2_000_000)
+    assert raft.commit_index == 10
+    assert raft.progress[3].voting
+    assert not cluster.members[3].raft.damaged

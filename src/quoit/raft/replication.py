@@ -2,7 +2,7 @@
 sections 5.3 and 5.4.2; pipelining and the modes of a follower as in thesis section 10.2.1)."""
 
 from quoit.base.ids import Index, NodeId, Term
-from quoit.quorum.agreement import Entry
+from quoit.quorum.agreement import EMPTY, Entry
 from quoit.quorum.majority import agreed_value
 from quoit.raft import snapshot, transfer
 from quoit.raft.core import LEADER, Core
@@ -170,6 +170,11 @@ def on_heartbeat_reply(core: Core, sender: NodeId, message: HeartbeatReply, now_
         # A rejection starts the search for what arrived. A damaged follower is always asked, since
         # it learns from appends alone how far it may trust its log.
         _probe(core, sender, progress, now_us)
+    caught_up = progress.match_index == core.log.last_index == core.commit_index
+    if caught_up and not progress.voting and not core.transfer_to:
+        # It has all there is, and may owe entries that nobody else ever got: it heals only beyond
+        # them. Where no client writes, empty entries bring it there.
+        append(core, b"", EMPTY, now_us)
 
 
 def on_snapshot_reply(

@@ -305,6 +305,16 @@ MUTANTS = [
         scenario="supporter-restarts",
     ),
     Mutant(
+        id="xW1",
+        what="WATCH cannot tell a key that was never there from one that came and went",
+        module="quoit.data.deletions",
+        function="Deletions.note",
+        old="if None in items.values():",
+        new="if False:",
+        checks="LIN",
+        options={"keys": 2, "clients": 16, "think_us": 1_000},
+    ),
+    Mutant(
         id="xG2",
         what="a forwarded write is sent again after a broken connection",
         module="quoit.node.forwarding",

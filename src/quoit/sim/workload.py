@@ -38,7 +38,6 @@ __all__ = ["Client", "Probe", "Unexpected", "Workload", "interpret"]
 
 _ = commands  # importing the package fills the table
 _UNKNOWN_PER_KEY_MAX = 6
-WATCH_ABA = True
 _PROTO_NULLS = (b"$-1\r\n", b"_\r\n")
 
 
@@ -167,12 +166,7 @@ class Workload:
             return slot, rng.choices((GET, INCR), (40, 60))[0]
         if slot.kind == "a":
             return slot, rng.choices((GET, APPEND), (50, 50))[0]
-        kind = rng.choices((GET, SET, SETNX, CAS, DEL), (50, 32, 6, 8, 4))[0]
-        if WATCH_ABA and kind == DEL and slot.number % 2:
-            kind = SET
-        if WATCH_ABA and kind == CAS and slot.number % 2 == 0:
-            kind = SET
-        return slot, kind
+        return slot, rng.choices((GET, SET, SETNX, CAS, DEL), (46, 30, 6, 10, 8))[0]
 
 
 class Client:
