@@ -1,13 +1,14 @@
-"""Consistent hashing with virtual nodes and bounded loads.
+"""The ring: each shard's order of preference among the nodes.
 
 Every node owns tokens on a ring of 64-bit positions, in proportion to its weight (Karger et al.,
-*Consistent Hashing and Random Trees*, 1997). A shard's replicas are the first distinct nodes
-clockwise from the shard's own position, skipping nodes that hold their fair share already
-(Mirrokni, Thorup and Zadimoghaddam, *Consistent Hashing with Bounded Loads*, 2018) and, while there
-are enough of them, zones that are taken. Everything follows from the arguments alone.
+*Consistent Hashing and Random Trees*, STOC 1997, section 4). A shard prefers the nodes in the order in
+which it meets them clockwise from its own position. A node's tokens depend on its name and weight
+alone, so nodes that come and go leave the order of the others as it was. Positions are BLAKE2b, not
+`hash()`: they are the same in every process.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -15,13 +16,19 @@ import msgspec
 from quoit.base.check import invariant
 from quoit.base.ids import NodeId
 
-__all__ = ["NodeInfo", "Ring", "assign"]
+__all__ = ["NodeInfo", "Ring", "position"]
 
 TOKENS_PER_WEIGHT = 256
+WEIGHT_MAX = 64
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node as placement sees it. The name, not the address, decides its tokens."""
+    """A node as placement sees it.
+
+    name    decides its tokens, so a node that changes its address keeps them
+    zone    what fails together (rack, room, region); nodes without a name for it share one zone
+    weight  share of the data in proportion to the other nodes'; 0 < weight <= WEIGHT_MAX
+    """
 
     id: NodeId
     name: str
@@ -35,13 +42,21 @@ def position(text: str) -> int:
 
 
 class Ring:
-    """Tokens of all nodes in ring order."""
+    """Tokens of all nodes in ring order.
+
+    nodes       by id, whatever order they were given in
+    _positions  of all tokens, ascending
+    _owners     node of each token
+    """
 
     __slots__ = ("_owners", "_positions", "nodes")
 
-    def __init__(self, nodes: list[NodeInfo]) -> None:
-        invariant(len({node.id for node in nodes}) == len(nodes), "node ids are unique")
+    def __init__(self, nodes: Sequence[NodeInfo]) -> None:
         self.nodes = sorted(nodes, key=lambda node: node.id)
+        for node in self.nodes:
+            invariant(0 < node.weight <= WEIGHT_MAX, "a node's weight is in its range", node=node)
+        for one, other in zip(self.nodes, self.nodes[1:], strict=False):
+            invariant(one.id != other.id, "node ids are unique", id=one.id)
         tokens = sorted(
             (position(f"{node.name}/{number}"), node.id)
             for node in self.nodes
@@ -54,54 +69,10 @@ class Ring:
         """All nodes in the order in which they are met clockwise from `place`."""
         start = bisect_left(self._positions, place)
         order: dict[NodeId, None] = {}
-        count = len(self._owners)
-        for step in range(count):
-            order.setdefault(self._owners[(start + step) % count])
-            if len(order) == len(self.nodes):
-                break
+        for owners in (self._owners[start:], self._owners[:start]):
+            for owner in owners:
+                if owner not in order:
+                    order[owner] = None
+                    if len(order) == len(self.nodes):
+                        return list(order)
         return list(order)
-
-
-def assign(
-    names: list[str], nodes: list[NodeInfo], replication_factor: int
-) -> list[tuple[NodeId, ...]]:
-    """The replicas of each named shard, the preferred leader first.
-
-    No node holds more than its weighted share rounded up; leaders are bounded in the same way.
-    """
-    invariant(0 < replication_factor <= len(nodes), "more replicas than nodes")
-    ring = Ring(nodes)
-    by_id = {node.id: node for node in ring.nodes}
-    total_weight = sum(node.weight for node in ring.nodes)
-    replicas_total = len(names) * replication_factor
-
-    def bound(total: int, node: NodeId) -> int:
-        share = total * by_id[node].weight / total_weight
-        return int(share) if share == int(share) else int(share) + 1
-
-    held = dict.fromkeys(by_id, 0)
-    leading = dict.fromkeys(by_id, 0)
-    placed: list[tuple[NodeId, ...]] = []
-    zones_count = len({node.zone for node in ring.nodes})
-    for name in names:
-        order = ring.clockwise(position(name))
-        chosen: list[NodeId] = []
-        # Each pass relaxes a rule: first the bound and the zones, then the zones only, then none.
-        for bounded, zoned in ((True, True), (False, True), (True, False), (False, False)):
-            for node in order:
-                if len(chosen) == replication_factor:
-                    break
-                if node in chosen or (bounded and held[node] >= bound(replicas_total, node)):
-                    continue
-                taken = {by_id[other].zone for other in chosen}
-                if zoned and by_id[node].zone in taken and len(taken) < zones_count:
-                    continue
-                chosen.append(node)
-                held[node] += 1
-        leader = min(
-            chosen,
-            key=lambda node: (leading[node] >= bound(len(names), node), chosen.index(node)),
-        )
-        leading[leader] += 1
-        placed.append((leader, *(node for node in chosen if node != leader)))
-    return placed

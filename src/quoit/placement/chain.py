@@ -1,0 +1,87 @@
+"""Levelling loads by chains of hand-overs, the cheapest first.
+
+Where a node is above its bounds and another below, one hand-over between them may be impossible (the
+other holds all of those shards already, or its zone does), but a chain is not: a to b of one shard,
+b to c of another. Such a chain is an augmenting path in a network; taking the cheapest first keeps the sum
+cheap (Edmonds and Karp, *Theoretical Improvements in Algorithmic Efficiency for Network Flow
+Problems*, JACM 1972, part 1). Handing over again what is being handed over anyway is free.
+
+Deviation: chains that undo an earlier hand-over count as free, not as a gain, and free chains over
+replicas that stayed where they were are not sought. So the sum need not be the least possible;
+the tests compare it with an exact solution.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from quoit.base.ids import NodeId
+from quoit.placement.shares import Bounds
+
+__all__ = ["Chain", "Handover", "level"]
+
+Chain: TypeAlias = list[tuple[int, NodeId, NodeId]]
+"""Hand-overs (number of the shard, from, to), each beginning where the one before ends."""
+
+Handover: TypeAlias = Callable[[NodeId, NodeId, Chain, bool], int | None]
+"""The best shard to hand over from one node to another after a chain; None if there is none. The
+last argument asks for free ones only."""
+
+
+def level(
+    bounds: Bounds,
+    load: Callable[[NodeId], int],
+    handover: Handover,
+    apply: Callable[[Chain], None],
+) -> None:
+    """Apply chains until all loads are within `bounds`, or no chain brings them nearer."""
+    nodes = list(bounds.low)
+    while True:
+        above = {node: load(node) - bounds.high[node] for node in nodes}
+        below = {node: bounds.low[node] - load(node) for node in nodes}
+        over = _most(nodes, above, 1)
+        under = _most(nodes, below, 1)
+        if not over and not under:
+            return
+        spare = [node for node in nodes if below[node] < 0]
+        room = [node for node in nodes if above[node] < 0]
+        # From where it is too much to where it is too little, else mend one side only.
+        for starts, goals in ((over, under), (over, room), (spare, under)):
+            chain = _cheapest(nodes, starts, goals, handover) if starts and goals else None
+            if chain is not None:
+                apply(chain)
+                break
+        else:
+            return
+
+
+def _most(nodes: Sequence[NodeId], excess: dict[NodeId, int], least: int) -> list[NodeId]:
+    """The nodes with at least that excess, the greatest first."""
+    found = [node for node in nodes if excess[node] >= least]
+    return sorted(found, key=lambda node: (-excess[node], node))
+
+
+def _cheapest(
+    nodes: Sequence[NodeId], starts: list[NodeId], goals: list[NodeId], handover: Handover
+) -> Chain | None:
+    """A chain from any of `starts` to any of `goals` with the fewest hand-overs that are not free."""
+    reached: dict[NodeId, Chain] = {start: [] for start in starts}
+    frontier = list(starts)
+
+    def reach(source: NodeId, target: NodeId, free: bool) -> bool:
+        shard = None if target in reached else handover(source, target, reached[source], free)
+        if shard is not None:
+            reached[target] = [*reached[source], (shard, source, target)]
+        return shard is not None
+
+    while frontier:
+        for source in frontier:  # grows: what is reached for free belongs to the same step
+            for target in goals:
+                if reach(source, target, True):
+                    return reached[target]
+            frontier += [target for target in nodes if reach(source, target, True)]
+        for source in frontier:
+            for target in goals:
+                if reach(source, target, False):
+                    return reached[target]
+        frontier = [t for source in frontier for t in nodes if reach(source, t, False)]
+    return None
