@@ -43,7 +43,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A log write that takes longer makes the node hand over its leaderships."""
     inflight_batches_max: int = 4
     """Batches of one shard that may be proposed and not applied yet."""
-    pipelined_commands_min: int = 16
+    pipelined_commands_min: int = 4
     """Fewer waiting commands do not make a further batch: each costs every replica a frame and a
     share of a sync."""
     pending_commands_max: int = limits.PENDING_COMMANDS_MAX
