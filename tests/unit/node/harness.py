@@ -5,6 +5,7 @@ import random
 from quoit.data import commands
 from quoit.data.table import COMMANDS
 from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.messages import decode_frame, encode_frame
 from quoit.node.node import Node
 from quoit.node.session import Session
 from quoit.sim.disk import SimDisk
@@ -34,6 +35,7 @@ class Client:
         self.replies = {}
         self.ticket = 0
         self.session = Session(self, cluster.next_session())
+        cluster.clients.append(self)
 
     def fill(self, ticket, reply):
         self.replies[ticket] = reply
@@ -62,7 +64,21 @@ class Client:
         self.cluster.run()
         return self.replies.get(self.ticket)
 
+    def send_watch(self, *keys):
+        """WATCH without waiting."""
+        self.ticket += 1
+        reply = self.node.watch(self.session, self.ticket, [key.encode() for key in keys])
+        if reply is not None:
+            self.replies[self.ticket] = reply
+        return self.ticket
+
     def transact(self, *lines):
+        ticket = self.send_exec(*lines)
+        self.cluster.run()
+        return self.replies.get(ticket)
+
+    def send_exec(self, *lines):
+        """MULTI, the lines and EXEC, without waiting; the ticket of EXEC."""
         self.ticket += 1
         queue = []
         for line in lines:
@@ -71,8 +87,7 @@ class Client:
         reply = self.node.submit_transaction(self.session, self.ticket, queue)
         if reply is not None:
             self.replies[self.ticket] = reply
-        self.cluster.run()
-        return self.replies.get(self.ticket)
+        return self.ticket
 
     def ask(self, *words):
         """Submit, let everything happen, and give the reply."""
@@ -84,9 +99,13 @@ class Client:
 class Cluster:
     """Nodes 1..size.
 
-    held    nodes whose log writes do not finish
-    cut     (from, to) pairs whose frames are lost
-    writes  node -> its log write that is not finished
+    held     nodes whose log writes do not finish
+    cut      (from, to) pairs whose frames are lost
+    slow     (from, to) pairs whose frames wait in `waiting` until `release`
+    edit     if given: (from, to, frame) -> the frame to deliver instead, None for none
+    writes   node -> its log write that is not finished
+    still    nodes whose engine's flush does not finish; flushes: node -> the flush under way
+    clients  all that were made
     """
 
     def __init__(self, size=3, shards=1, **settings):
@@ -95,15 +114,26 @@ class Cluster:
         self.sessions = 0
         self.held = set()
         self.cut = set()
+        self.slow = set()
+        self.waiting = []
+        self.edit = None
+        self.still = set()
+        self.flushes = {}
+        self.clients = []
         self.writes = {}
         self.frames = []
         self.nodes = {}
         self.disks = {}
         self.engines = {}
-        self.settings = {"shards": shards, "give_back_after_us": 1 << 50, **settings}
+        self.settings = {
+            "shards": shards,
+            "give_back_after_us": 1 << 50,
+            "pipelined_commands_min": 1,
+            **settings,
+        }
         for number in range(1, size + 1):
             self.disks[number] = SimDisk(random.Random(number))
-            self.engines[number] = MemoryEngine()
+            self.engines[number] = MemoryEngine(crashable=True)
             self.start(number)
         self.settle()
 
@@ -118,7 +148,6 @@ class Cluster:
             node_id=number,
             cluster_id="test",
             nodes=peers,
-            pipelined_commands_min=1,
             **self.settings,
         )
         node = Node(
@@ -133,9 +162,18 @@ class Cluster:
     def stop(self, number):
         del self.nodes[number]
         self.writes.pop(number, None)
+        self.flushes.pop(number, None)
+        self.clients = [client for client in self.clients if client.number != number]
         self.frames = [frame for frame in self.frames if number not in frame[:2]]
+        self.waiting = [frame for frame in self.waiting if number not in frame[:2]]
         for other in self.nodes.values():
             other.on_peer(number, False)
+
+    def power_off(self, number, kept=0):
+        """Stop, and lose what was not synced; `kept` writes of the engine after its last flush."""
+        self.stop(number)
+        self.disks[number].crash()
+        self.engines[number] = self.engines[number].crash(kept)
 
     def connect(self, one, other):
         self.cut -= {(one, other), (other, one)}
@@ -145,11 +183,14 @@ class Cluster:
     def disconnect(self, one, other):
         self.cut |= {(one, other), (other, one)}
         self.frames = [f for f in self.frames if {f[0], f[1]} != {one, other}]
+        self.waiting = [f for f in self.waiting if {f[0], f[1]} != {one, other}]
         self.nodes[one].on_peer(other, False)
         self.nodes[other].on_peer(one, False)
 
     def turn(self, number):
-        effects = self.nodes[number].end_turn()
+        node = self.nodes[number]
+        effects = node.end_turn()
+        node.check()
         if effects.write is not None:
             self.writes[number] = effects.write
         for peer, payload in effects.urgent + effects.frames:
@@ -157,8 +198,7 @@ class Cluster:
         for session, ticket, reply in effects.replies:
             session.sink.fill(ticket, reply)
         if effects.flush_engine:
-            self.engines[number].flush()
-            self.nodes[number].on_engine_flushed(effects.flush_engine)
+            self.flushes[number] = (effects.flush_engine, self.engines[number].begin_flush())
 
     def run(self):
         """Until nothing can happen without time."""
@@ -167,14 +207,40 @@ class Cluster:
                 self.turn(number)
             frames, self.frames = self.frames, []
             ready = [number for number in self.writes if number not in self.held]
-            if not frames and not ready:
+            flushed = [number for number in self.flushes if number not in self.still]
+            if not frames and not ready and not flushed:
                 return
-            for source, target, payload in frames:
-                if target in self.nodes and (source, target) not in self.cut:
-                    self.nodes[target].on_frame(source, payload)
+            for frame in frames:
+                self.deliver(*frame)
             for number in ready:
                 self.persist(number)
+            for number in flushed:
+                self.flush(number)
         raise AssertionError("the nodes never come to rest")
+
+    def deliver(self, source, target, payload):
+        if target not in self.nodes or (source, target) in self.cut:
+            return
+        if (source, target) in self.slow:
+            self.waiting.append((source, target, payload))
+            return
+        if self.edit is not None:
+            frame = self.edit(source, target, decode_frame(payload))
+            if frame is None:
+                return
+            payload = encode_frame(frame)
+        self.nodes[target].on_frame(source, payload)
+
+    def release(self, *links):
+        """The frames of these slow links arrive, in order; of all if none is named."""
+        self.slow -= set(links) if links else set(self.slow)
+        waiting, self.waiting = self.waiting, []
+        self.frames = waiting + self.frames
+
+    def flush(self, number):
+        token, covered = self.flushes.pop(number)
+        self.engines[number].end_flush(covered)
+        self.nodes[number].on_engine_flushed(token)
 
     def persist(self, number):
         write = self.writes.pop(number)
@@ -204,14 +270,22 @@ class Cluster:
         return next(number for number, node in self.nodes.items() if shard in node.serving)
 
     def follower(self, shard=0):
+        return self.followers(shard)[0]
+
+    def followers(self, shard=0):
         leader = self.leader(shard)
-        return next(number for number in self.nodes if number != leader)
+        return [number for number in self.nodes if number != leader]
 
     def idle(self):
         """Nothing is pending anywhere."""
-        return all(node.pending == 0 for node in self.nodes.values()) and all(
-            node.dispatcher.pending_bytes == 0 for node in self.nodes.values()
-        )
+        return all(
+            node.pending == 0
+            and node.dispatcher.pending_bytes == 0
+            and not node.dispatcher.parked
+            and not node.forwarder.sent
+            and all(replica.pending() == 0 for replica in node.replicas.values())
+            for node in self.nodes.values()
+        ) and not any(client.session.unanswered for client in self.clients)
 
 
 def _quiet(event, /, **facts):
