@@ -18,12 +18,13 @@ _ = commands  # importing the package fills the table
 class Clock:
     def __init__(self):
         self.us = 1_000_000
+        self.wall_shift_ms = 0
 
     def now_us(self):
         return self.us
 
     def wall_ms(self):
-        return 1_700_000_000_000 + self.us // 1000
+        return 1_700_000_000_000 + self.us // 1000 + self.wall_shift_ms
 
 
 class Client:

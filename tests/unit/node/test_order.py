@@ -158,7 +158,7 @@ def test_a_forwarded_read_sees_the_write_before_it_when_the_leader_changes(moved
 
 @pytest.mark.xfail(strict=True, reason="an orphan is run again after later writes")
 def test_a_write_that_was_lost_with_its_leader_does_not_come_after_later_ones(moved):
-    cluster, _, old, new = moved
+    cluster, _, old, _ = moved
     client = Client(cluster, old)
     for other in cluster.followers():
         cluster.disconnect(old, other)
