@@ -53,9 +53,20 @@ class _Placing:
     replicas  each shard's replicas now. Invariant: distinct, and no zone above its maximum
     held      node -> its shards. Invariant: mirrors `replicas`
     fresh     node -> those of its shards that it did not have before, so moving them on is free
+    vacated   node -> shards that it had before and has no longer, so giving them back is free
     """
 
-    __slots__ = ("before", "factor", "fresh", "held", "orders", "ranks", "replicas", "shares")
+    __slots__ = (
+        "before",
+        "factor",
+        "fresh",
+        "held",
+        "orders",
+        "ranks",
+        "replicas",
+        "shares",
+        "vacated",
+    )
 
     def __init__(
         self,
@@ -72,6 +83,7 @@ class _Placing:
         self.replicas: list[list[NodeId]] = [[] for _ in orders]
         self.held: dict[NodeId, dict[int, None]] = {node: {} for node in shares.zone_of}
         self.fresh: dict[NodeId, dict[int, None]] = {node: {} for node in shares.zone_of}
+        self.vacated: dict[NodeId, dict[int, None]] = {node: {} for node in shares.zone_of}
 
     def keep(self) -> None:
         """Take over what may stay; of what is too much, the fullest nodes' replicas go."""
@@ -130,7 +142,9 @@ class _Placing:
         same_zone = zone_of[source] == zone_of[target]
         crossing = [shard for shard, a, b in chain if zone_of[a] != zone_of[b]]
         best: tuple[int, bool, int, int] | None = None
-        for shard in self.fresh[source] if free else self.held[source]:
+        held = self.held[source]
+        vacated = [shard for shard in self.vacated[target] if shard in held]
+        for shard in (*self.fresh[source], *vacated) if free else held:
             if shard in self.held[target]:
                 continue
             # Two hand-overs of one shard in one chain are each right, but not both, if both cross.
@@ -163,10 +177,15 @@ class _Placing:
     def _add(self, shard: int, node: NodeId) -> None:
         self.replicas[shard].append(node)
         self.held[node][shard] = None
-        if node not in self.before[shard]:
+        if node in self.before[shard]:
+            self.vacated[node].pop(shard, None)
+        else:
             self.fresh[node][shard] = None
 
     def _remove(self, shard: int, node: NodeId) -> None:
         self.replicas[shard].remove(node)
         del self.held[node][shard]
-        self.fresh[node].pop(shard, None)
+        if node in self.before[shard]:
+            self.vacated[node][shard] = None
+        else:
+            del self.fresh[node][shard]

@@ -4,11 +4,11 @@ Where a node is above its bounds and another below, one hand-over between them m
 other holds all of those shards already, or its zone does), but a chain is not: a to b of one shard,
 b to c of another. Such a chain is an augmenting path in a network; taking the cheapest first keeps the sum
 cheap (Edmonds and Karp, *Theoretical Improvements in Algorithmic Efficiency for Network Flow
-Problems*, JACM 1972, part 1). Handing over again what is being handed over anyway is free.
+Problems*, JACM 1972, part 1). Handing over again what is being handed over anyway is free, and so is
+handing over to who had it before.
 
-Deviation: chains that undo an earlier hand-over count as free, not as a gain, and free chains over
-replicas that stayed where they were are not sought. So the sum need not be the least possible;
-the tests compare it with an exact solution.
+Deviation: undoing a hand-over counts as free, not as a gain, so the sum need not be the least
+possible. The tests compare it with an exact solution.
 """
 
 from collections.abc import Callable, Sequence
