@@ -270,6 +270,15 @@ class Cluster:
     def leader(self, shard=0):
         return next(number for number, node in self.nodes.items() if shard in node.serving)
 
+    def move_leader(self, shard=0):
+        """The leader hands over; who leads then."""
+        old = self.leader(shard)
+        self.nodes[old].begin_stop()
+        self.nodes[old].stopping = False
+        self.pass_ms(50)
+        assert self.leader(shard) != old
+        return self.leader(shard)
+
     def follower(self, shard=0):
         return self.followers(shard)[0]
 

@@ -45,7 +45,6 @@ def test_what_waited_for_a_leader_runs_in_order(parked):
     assert parked.idle()
 
 
-@pytest.mark.xfail(strict=True, reason="release_parked places parts as reads")
 @pytest.mark.parametrize(
     ("command", "expected"),
     [("MGET", b"*2\r\n$1\r\n1\r\n$-1\r\n"), ("EXISTS", b":1\r\n"), ("DBSIZE", b":1\r\n")],
@@ -60,7 +59,6 @@ def test_a_fan_out_that_waited_for_leaders_sees_the_writes_before_it(parked, com
     assert client.replies[ticket] == expected
 
 
-@pytest.mark.xfail(strict=True, reason="release_parked places it as a read")
 def test_a_watch_that_waited_for_a_leader_sees_the_writes_before_it(parked):
     client = Client(parked, 1)
     client.send("SET", "a", "1")
@@ -89,7 +87,6 @@ def test_a_read_is_not_overtaken_by_a_later_write_of_its_session():
     assert client.replies[read] == NIL
 
 
-@pytest.mark.xfail(strict=True, reason="_finish_proven runs reads before writes")
 def test_a_read_sees_the_write_before_it_that_changed_nothing_at_first():
     """Without a lease a batch that changes nothing waits for a proof, and is then run again."""
     cluster = Cluster(lease_enabled=False)
@@ -128,7 +125,6 @@ def hand_over(cluster, entry, old, new):
     assert cluster.nodes[entry].leader_of(0) == new
 
 
-@pytest.mark.xfail(strict=True, reason="a refused write comes after later ones")
 def test_forwarded_writes_keep_their_order_when_the_leader_changes(moved):
     cluster, entry, old, new = moved
     client = Client(cluster, entry)
@@ -142,7 +138,6 @@ def test_forwarded_writes_keep_their_order_when_the_leader_changes(moved):
     assert client.ask("GET", "a") == bulk("2")
 
 
-@pytest.mark.xfail(strict=True, reason="the write is refused, the read not")
 def test_a_forwarded_read_sees_the_write_before_it_when_the_leader_changes(moved):
     cluster, entry, old, new = moved
     client = Client(cluster, entry)
@@ -156,7 +151,6 @@ def test_a_forwarded_read_sees_the_write_before_it_when_the_leader_changes(moved
     assert client.replies[read] == bulk("1")
 
 
-@pytest.mark.xfail(strict=True, reason="an orphan is run again after later writes")
 def test_a_write_that_was_lost_with_its_leader_does_not_come_after_later_ones(moved):
     cluster, _, old, _ = moved
     client = Client(cluster, old)

@@ -1,0 +1,340 @@
+"""A follower behind the compacted log gets the shard's state: in chunks, all or nothing, whatever is lost."""
+
+import pytest
+
+from quoit.base import limits
+from quoit.node.messages import SnapshotAck, SnapshotChunk
+from quoit.raft.messages import InstallSnapshotReply
+from tests.unit.node.harness import Client, Cluster
+
+OK = b"+OK\r\n"
+KEYS = 60
+
+
+@pytest.fixture
+def behind(monkeypatch):
+    """(cluster, node that is down and behind): a snapshot of about seven chunks will be needed."""
+    monkeypatch.setattr(limits, "SNAPSHOT_CHUNK_BYTES", 1_200)
+    cluster = Cluster(flush_log_bytes=2_000, log_tail_entries=5)
+    node = cluster.followers()[1]
+    client = Client(cluster, cluster.leader())
+    # What the leader deletes later must not survive on the follower.
+    for number in range(5):
+        client.ask("SET", f"old{number}", "v", "PX", "100000")
+    client.session.db = 9
+    client.ask("SET", "pinned", "old")
+    cluster.pass_ms(100)
+    cluster.stop(node)
+    client = Client(cluster, cluster.leader())
+    for number in range(5):
+        client.ask("DEL", f"old{number}")
+    for number in range(KEYS):
+        client.ask("SET", f"k{number}", "v" * 100, *(["PX", "90000"] if number < 3 else []))
+    client.session.db = 9
+    client.ask("SET", "pinned", "new")
+    assert cluster.nodes[cluster.leader()].replicas[0].raft.first_index > KEYS // 2
+    return cluster, node
+
+
+class Watch:
+    """Sees the chunks and their acknowledgements; loses those that `lose` picks."""
+
+    def __init__(self, cluster, lose=lambda source, one: False):
+        self.chunks, self.acks, self.lost = [], [], []
+        self.lose = lose
+        cluster.edit = self
+
+    def __call__(self, source, target, frame):
+        kept = []
+        for one in frame.other:
+            if self.lose(source, one):
+                self.lost.append(one)
+                continue
+            kept.append(one)
+            if isinstance(one, SnapshotChunk):
+                self.chunks.append((source, one))
+            elif isinstance(one, SnapshotAck):
+                self.acks.append(one)
+        frame.other = kept
+        return frame
+
+
+def assert_same(cluster):
+    """All engines hold the same, except for the expiry index, which is derived and cleaned lazily."""
+    cluster.pass_ms(200)
+    images = [
+        {key: raw for key, raw in cluster.engines[number].data.items() if key[:1] != b"x"}
+        for number in cluster.nodes
+    ]
+    assert len(cluster.nodes) == 3
+    assert images[0] == images[1] == images[2]
+    assert sum(1 for key in images[0] if key[:1] == b"m") == KEYS + 1
+    for number in cluster.nodes:
+        assert sum(1 for key in cluster.engines[number].data if key[:1] == b"x") >= 3
+    indexes = {node.replicas[0].state.applied_index for node in cluster.nodes.values()}
+    assert len(indexes) == 1
+    assert Client(cluster, 1).ask("DBSIZE") == b":%d\r\n" % KEYS
+
+
+def installed(cluster, number):
+    return cluster.nodes[number].counters["snapshots_installed"]
+
+
+def test_the_follower_then_holds_what_the_leader_holds(behind):
+    cluster, node = behind
+    watch = Watch(cluster)
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    numbers = [chunk.number for _, chunk in watch.chunks]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 6
+    assert all(not chunk.state for _, chunk in watch.chunks[:-1])
+    assert [ack.ok for ack in watch.acks] == [True] * (len(numbers) - 1)
+    assert_same(cluster)
+    assert Client(cluster, cluster.leader()).ask("SET", "k0", "again") == OK
+    assert_same(cluster)
+
+
+def test_writes_go_on_during_a_transfer_and_do_not_leak_into_it(behind):
+    cluster, node = behind
+    leader = cluster.leader()
+    cluster.start(node)
+
+    def hold_answers(source, target, frame):
+        if any(isinstance(one, SnapshotChunk) for one in frame.other):
+            cluster.slow = {(node, leader)}
+        return frame
+
+    cluster.edit = hold_answers
+    cluster.pass_ms(200)
+    cluster.edit = None
+    assert cluster.nodes[leader].counters["snapshots_sent"] == 1
+    assert installed(cluster, node) == 0
+    client = Client(cluster, leader)
+    client.ask("SET", "k5", "during")
+    client.ask("DEL", "k6")
+    client.ask("SET", "k6", "during")
+    cluster.release()
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_one_chunk_is_under_way_at_a_time(behind):
+    cluster, node = behind
+    leader = cluster.leader()
+    watch = Watch(cluster, lambda source, one: isinstance(one, SnapshotAck))
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    assert [chunk.number for _, chunk in watch.chunks] == [0]
+    assert cluster.nodes[leader].counters["snapshots_sent"] == 1
+
+
+@pytest.mark.parametrize("kind", [SnapshotChunk, SnapshotAck])
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_transfer_that_lost_a_message_starts_again(behind, kind, number):
+    cluster, node = behind
+    watch = Watch(cluster)
+    watch.lose = lambda source, one: (
+        isinstance(one, kind) and one.number == number and not watch.lost
+    )
+    cluster.start(node)
+    cluster.pass_ms(2_800)
+    assert installed(cluster, node) == 0
+    cluster.pass_ms(1_200)
+    assert len(watch.lost) == 1
+    assert installed(cluster, node) == 1
+    assert cluster.nodes[cluster.leader()].counters["snapshots_sent"] == 2
+    transfers = [chunk.transfer for _, chunk in watch.chunks]
+    assert transfers == sorted(transfers)
+    assert len({watch.lost[0].transfer, *transfers}) == 2
+    assert_same(cluster)
+
+
+def test_the_last_chunk_may_be_lost_as_well(behind):
+    cluster, node = behind
+    watch = Watch(cluster)
+    watch.lose = lambda source, one: (
+        isinstance(one, SnapshotChunk) and bool(one.state) and not watch.lost
+    )
+    cluster.start(node)
+    cluster.pass_ms(4_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_a_follower_that_restarts_in_the_middle_gets_everything_again(behind):
+    cluster, node = behind
+    watch = Watch(cluster)
+    watch.lose = lambda source, one: isinstance(one, SnapshotChunk) and one.number == 3
+    cluster.start(node)
+    cluster.pass_ms(500)
+    assert watch.lost
+    cluster.power_off(node)
+    watch.lose = lambda source, one: False
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_a_chunk_out_of_order_is_refused_and_the_transfer_begins_again(behind):
+    cluster, node = behind
+    leader = cluster.leader()
+    watch = Watch(cluster)
+    watch.lose = lambda source, one: isinstance(one, SnapshotChunk) and one.number == 2
+    cluster.start(node)
+    cluster.pass_ms(300)
+    skipped = watch.lost[0]
+    watch.lose = lambda source, one: False
+    wrong = SnapshotChunk(
+        skipped.shard, skipped.term, skipped.transfer, 3, skipped.meta, [(b"m", b"junk")], b""
+    )
+    cluster.nodes[leader].outgoing(node).other.append(wrong)
+    cluster.pass_ms(100)
+    assert watch.acks[-1] == SnapshotAck(0, skipped.transfer, 3, False)
+    # The leader asked for no such acknowledgement; when it hears that its own chunk is refused...
+    cluster.nodes[node].outgoing(leader).other.append(SnapshotAck(0, skipped.transfer, 2, False))
+    cluster.pass_ms(300)
+    assert cluster.nodes[leader].counters["snapshots_sent"] == 2
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_a_chunk_that_comes_twice_does_no_harm(behind):
+    cluster, node = behind
+
+    def twice(source, target, frame):
+        chunks = [one for one in frame.other if isinstance(one, SnapshotChunk) and one.number == 1]
+        frame.other += chunks
+        return frame
+
+    cluster.edit = twice
+    cluster.start(node)
+    cluster.pass_ms(500)
+    cluster.edit = None
+    cluster.pass_ms(4_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_a_connection_lost_in_the_middle(behind):
+    cluster, node = behind
+    leader = cluster.leader()
+    Watch(cluster, lambda source, one: isinstance(one, SnapshotChunk) and one.number == 3)
+    cluster.start(node)
+    cluster.pass_ms(300)
+    assert cluster.nodes[node].snapshots.receiving
+    cluster.disconnect(node, leader)
+    cluster.edit = None
+    assert not cluster.nodes[node].snapshots.receiving
+    assert not cluster.nodes[leader].snapshots.sending
+    cluster.pass_ms(100)
+    cluster.connect(node, leader)
+    cluster.pass_ms(2_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_a_new_leader_sends_its_own_and_chunks_of_the_old_one_are_refused(behind):
+    cluster, node = behind
+    old = cluster.leader()
+    watch = Watch(cluster)
+    watch.lose = lambda source, one: isinstance(one, SnapshotChunk) and one.number == 3
+    cluster.start(node)
+    cluster.pass_ms(300)
+    late = watch.lost[0]
+    watch.lose = lambda source, one: False
+    new = cluster.move_leader()
+    assert new not in (old, node)
+    cluster.nodes[old].outgoing(node).other.append(late)
+    cluster.pass_ms(2_000)
+    assert SnapshotAck(0, late.transfer, 3, False) in watch.acks
+    assert installed(cluster, node) == 1
+    assert {source for source, chunk in watch.chunks if chunk.transfer != late.transfer} == {new}
+    assert not cluster.nodes[old].snapshots.sending
+    assert_same(cluster)
+
+
+def test_nothing_is_written_to_the_log_before_the_engine_holds_the_snapshot(behind):
+    cluster, node = behind
+    said = []
+
+    def listen(source, target, frame):
+        said.extend(
+            one for _, one in frame.raft if source == node and isinstance(one, InstallSnapshotReply)
+        )
+        return frame
+
+    cluster.edit = listen
+    cluster.still = {node}
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    assert not said
+    writes = cluster.nodes[node].counters["log_writes"]
+    cluster.pass_ms(500)
+    assert cluster.nodes[node].counters["log_writes"] == writes
+    cluster.still = set()
+    cluster.pass_ms(200)
+    assert said
+    assert cluster.nodes[node].counters["log_writes"] > writes
+    assert_same(cluster)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_power_cut_between_snapshot_and_log(behind, flushed):
+    cluster, node = behind
+    cluster.still = {node}
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    assert installed(cluster, node) == 1
+    cluster.held = {node}
+    if flushed:
+        cluster.still = set()
+        cluster.run()
+    cluster.power_off(node)
+    cluster.held = cluster.still = set()
+    cluster.start(node)
+    applied = cluster.nodes[node].replicas[0].state.applied_index
+    assert (applied > KEYS) is flushed
+    cluster.pass_ms(2_000)
+    assert_same(cluster)
+
+
+def test_a_snapshot_that_is_not_newer_is_refused():
+    cluster = Cluster()
+    leader, follower = cluster.leader(), cluster.follower()
+    client = Client(cluster, leader)
+    for number in range(5):
+        client.ask("SET", f"k{number}", "v")
+    cluster.pass_ms(100)
+    watch = Watch(cluster)
+    cluster.nodes[leader].snapshots.start(
+        cluster.nodes[leader].replicas[0], follower, cluster.clock.us
+    )
+    cluster.run()
+    assert [ack.ok for ack in watch.acks] == [False]
+    assert installed(cluster, follower) == 0
+    assert not cluster.nodes[leader].snapshots.sending
+
+
+def test_watch_over_a_snapshot_fails_rather_than_misses_a_change(behind):
+    cluster, node = behind
+    other = next(one for one in cluster.nodes if one != cluster.leader())
+    client = Client(cluster, other)
+    assert client.watch(b"absent") == OK
+    Client(cluster, other).ask("SET", "absent", "1")
+    Client(cluster, other).ask("DEL", "absent")
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    for _ in range(10):
+        if cluster.leader() == node:
+            break
+        old = cluster.leader()
+        cluster.nodes[old].replicas[0].raft.transfer(node, cluster.clock.us)
+        cluster.pass_ms(100)
+    assert cluster.leader() == node
+    assert client.transact("SET absent mine") == b"*-1\r\n"
