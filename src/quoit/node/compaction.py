@@ -74,8 +74,9 @@ class Compaction:
         self.durable = self.started
         return token >= self.wanted_token and not self.wanted
 
-    def compact(self, replica: Replica) -> ShardUpdate | None:
-        """Forget what the engine holds durably, but for a tail; the log update that says so."""
+    def compact(self, replica: Replica, *, all_of_it: bool) -> ShardUpdate | None:
+        """Forget what the engine holds durably, but for a tail; the log update that says so.
+        `all_of_it`: without a tail, because an idle shard would keep the segments of busy ones."""
         raft = replica.raft
         durable = min(self.durable.get(replica.id, 0), replica.state.applied_index)
         held = raft.last_index - raft.first_index + 1
@@ -83,7 +84,7 @@ class Compaction:
             return None
         average = max(1, raft.log_bytes() // held)
         tail = min(self.config.log_tail_entries, self.config.log_tail_bytes // average)
-        upto = durable - tail
+        upto = durable if all_of_it else durable - tail
         if upto < raft.first_index:
             return None
         term = raft.term_at(upto)

@@ -30,6 +30,14 @@ DISK_FULL = (
 _NO_LEADER = b"-CLUSTERDOWN shard %d has no leader; nothing was changed, try again\r\n"
 
 
+def _ticket(waiting: tuple[Item, int]) -> int:
+    """Grows with each command of a session; between sessions order means nothing."""
+    item, _ = waiting
+    origin = item[0]
+    ticket: int = item[1] if origin.direct else getattr(origin, "ticket", item[1])
+    return ticket
+
+
 def size_of(arguments: Any) -> int:
     """Bytes that a queued command's arguments keep alive, roughly."""
     if type(arguments) is list and len(arguments) == 3:
@@ -102,14 +110,20 @@ class Dispatcher:
         if item[2].write:
             self.pending_bytes += size_of(item[3])
             replica = self.serving.get(shard)
-            if replica is not None and self.has_room and shard not in self.parked:
+            if (
+                replica is not None
+                and self.has_room
+                and shard not in self.parked
+                and not replica.orphans
+                and shard not in self.forwarder.under_way
+            ):
                 # `_place` in short, for the usual case.
                 replica.queue.append(item)
                 return
         self._place(shard, item, after_write)
 
     def _place(self, shard: int, item: Item, after_write: bool) -> None:
-        if shard in self.parked:
+        if shard in self.parked or self._must_wait(shard):
             self._park(shard, item)
             return
         replica = self.serving.get(shard)
@@ -122,6 +136,14 @@ class Dispatcher:
             self.forwarder.send(shard, leader, item, after_write, self.clock.now_us())
         else:
             self._park(shard, item)
+
+    def _must_wait(self, shard: int) -> bool:
+        """Earlier commands have no outcome yet, and may have to be run again: what comes later must
+        not overtake them."""
+        replica = self.replicas.get(shard)
+        if replica is not None and replica.orphans:
+            return True
+        return self.forwarder.elsewhere(shard, self.leader_of(shard))
 
     def _queue(self, replica: Replica, item: Item, after_write: bool) -> None:
         if item[2].write and not self.has_room:
@@ -141,14 +163,19 @@ class Dispatcher:
         for shard in list(self.parked):
             waiting = self.parked[shard]
             ready = shard in self.serving
-            if not ready and now_us >= self.retry_us.get(shard, 0):
+            if self._must_wait(shard):
+                self.retry_us.pop(shard, None)
+                ready = False
+            elif not ready and now_us >= self.retry_us.get(shard, 0):
                 leader = self.leader_of(shard)
                 ready = leader != self.config.node_id and leader in self.connected
             if ready:
                 del self.parked[shard]
+                # What was refused or lost came back late: each session's commands in their order.
+                waiting.sort(key=_ticket)
                 for item, _ in waiting:
-                    session = item[0] if item[0].direct else None
-                    after = session is not None and shard in session.unanswered
+                    # As if behind a write: a part of a command does not know its session's writes.
+                    after = not item[0].direct or shard in item[0].unanswered
                     self._place(shard, item, after)
                 continue
             overdue = [item for item, deadline in waiting if deadline <= now_us]

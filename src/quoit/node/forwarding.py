@@ -10,9 +10,18 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.errors import Overloaded
+from quoit.base.slots import DATABASES
 from quoit.data.table import Spec
 from quoit.node.batch import EXEC, VERSIONS, Transaction, find
-from quoit.node.messages import AFTER_WRITE, PROTO3, Frame, TransactionForward
+from quoit.node.messages import (
+    AFTER_WRITE,
+    PROTO3,
+    TRANSACTION,
+    Frame,
+    TransactionForward,
+    decode_transaction,
+    encode_transaction,
+)
 from quoit.node.session import Item, Origin
 from quoit.wire import resp
 
@@ -84,15 +93,18 @@ class Forwarder:
     """Both ends of forwarding on one node.
 
     sent     request id -> what was sent and not answered, oldest first
+    under_way  shard -> [peer, how many of `sent` are there]. Invariant: of one shard at one peer at a
+             time, because a session's commands must keep their order
     next_id  never reused, also not after a restart of this process on a peer's side: a peer forgets
              requests with the connection
     """
 
-    __slots__ = ("network", "next_id", "origins", "sent")
+    __slots__ = ("network", "next_id", "origins", "sent", "under_way")
 
     def __init__(self, network: Network, first_id: int) -> None:
         self.network = network
         self.sent: dict[int, Sent] = {}
+        self.under_way: dict[int, list[int]] = {}
         self.next_id = first_id
         self.origins: dict[int, RemoteOrigin] = {}
 
@@ -102,14 +114,16 @@ class Forwarder:
         self.next_id = request + 1
         _, _, spec, args, db, proto = item
         self.sent[request] = Sent(peer, shard, item, now_us + self.network.outcome_wait_us)
+        under_way = self.under_way.get(shard)
+        if under_way is None:
+            self.under_way[shard] = [peer, 1]
+        else:
+            under_way[1] += 1
         frame = self.network.outgoing(peer)
         if spec is EXEC:
-            frame.other.append(
-                TransactionForward(
-                    request, shard, proto, args.watched,
-                    [(one_db, one_args) for one_db, _, one_args in args.commands],
-                )
-            )  # fmt: skip
+            commands = [(one_db, one_args) for one_db, _, one_args in args.commands]
+            message = TransactionForward(request, shard, proto, args.watched, commands)
+            frame.forwards.append((request, shard, TRANSACTION, db, [encode_transaction(message)]))
             return
         flags = PROTO3 if proto == 3 else 0
         if after_write:
@@ -117,6 +131,21 @@ class Forwarder:
         if spec is VERSIONS:
             flags |= WATCH_VERSIONS
         frame.forwards.append((request, shard, flags, db, args))
+
+    def elsewhere(self, shard: int, leader: int) -> bool:
+        """Commands for the shard are still under way to another node than `leader`."""
+        under_way = self.under_way.get(shard)
+        return under_way is not None and under_way[0] != leader
+
+    def _take(self, request: int) -> Sent | None:
+        """What was sent, which has its answer now."""
+        known = self.sent.pop(request, None)
+        if known is not None:
+            under_way = self.under_way[known.shard]
+            under_way[1] -= 1
+            if not under_way[1]:
+                del self.under_way[known.shard]
+        return known
 
     # As the leader's node
 
@@ -126,26 +155,28 @@ class Forwarder:
         if origin is None:
             origin = self.origins[peer] = RemoteOrigin(self.network, peer)
         for request, shard, flags, db, args in frame.forwards:
+            if flags & TRANSACTION and args:
+                self._received_transaction(origin, decode_transaction(args[0]))
+                continue
             spec = VERSIONS if flags & WATCH_VERSIONS else find(args[0]) if args else None
-            if spec is None or not 0 <= db < 16:
+            if spec is None or not 0 <= db < DATABASES:
                 origin.deliver(request, resp.error("ERR this node does not know that command"))
                 continue
             item = (origin, request, spec, args, db, 3 if flags & PROTO3 else 2)
             self._receive(origin, shard, item, bool(flags & AFTER_WRITE))
 
-    def received_transaction(self, peer: int, message: TransactionForward) -> None:
-        """Run a forwarded EXEC."""
-        origin = self.origins.get(peer)
-        if origin is None:
-            origin = self.origins[peer] = RemoteOrigin(self.network, peer)
+    def _received_transaction(self, origin: RemoteOrigin, message: TransactionForward) -> None:
         commands: list[tuple[int, Spec, list[bytes]]] = []
         for db, args in message.commands:
             spec = find(args[0]) if args else None
-            if spec is None:
+            if spec is None or not 0 <= db < DATABASES:
                 text = "EXECABORT this node does not know one of the commands"
                 origin.deliver(message.request, resp.error(text))
                 return
             commands.append((db, spec, args))
+        if not all(0 <= db < DATABASES for db, _, _ in message.watched):
+            origin.deliver(message.request, resp.error("EXECABORT there is no such database"))
+            return
         transaction = Transaction(message.watched, commands)
         item = (origin, message.request, EXEC, transaction, 0, message.proto)
         self._receive(origin, message.shard, item, True)
@@ -163,15 +194,15 @@ class Forwarder:
 
     def answered(self, frame: Frame) -> list[tuple[int, int]]:
         """Take the replies in `frame`; returns (shard, leader hint) of what was refused."""
-        sent = self.sent
+        take = self._take
         answer = self.network.answer
         for request, reply in frame.replies:
-            known = sent.pop(request, None)
+            known = take(request)
             if known is not None:
                 answer(known.shard, known.item, reply)
         hints = []
         for request, leader in frame.refused:
-            known = sent.pop(request, None)
+            known = take(request)
             if known is not None:
                 hints.append((known.shard, leader))
                 self.network.redispatch(known.shard, known.item)
@@ -180,7 +211,7 @@ class Forwarder:
     def lost(self, peer: int) -> None:
         """The connection to `peer` broke: nothing sent there will be answered."""
         for request in [request for request, sent in self.sent.items() if sent.peer == peer]:
-            self._give_up(self.sent.pop(request))
+            self._give_up(request)
 
     def leader_changed(self, shard: int, leader: int) -> None:
         """Reads that an older leader has not answered are asked of the new one."""
@@ -190,8 +221,9 @@ class Forwarder:
             if sent.shard == shard and sent.peer != leader and not sent.item[2].write
         ]
         for request in stale:
-            known = self.sent.pop(request)
-            self.network.redispatch(known.shard, known.item)
+            known = self._take(request)
+            if known is not None:
+                self.network.redispatch(known.shard, known.item)
 
     def expire(self, now_us: int) -> None:
         """Stop waiting for answers that are overdue."""
@@ -199,10 +231,12 @@ class Forwarder:
             request, oldest = next(iter(self.sent.items()))
             if oldest.deadline_us > now_us:
                 return
-            del self.sent[request]
-            self._give_up(oldest)
+            self._give_up(request)
 
-    def _give_up(self, sent: Sent) -> None:
+    def _give_up(self, request: int) -> None:
+        sent = self._take(request)
+        if sent is None:
+            return
         if sent.item[2].write:
             self.network.unknown(sent.shard, sent.item)
         else:

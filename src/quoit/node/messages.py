@@ -13,17 +13,22 @@ from quoit.raft.messages import RaftMessage
 __all__ = [
     "AFTER_WRITE",
     "PROTO3",
+    "TRANSACTION",
     "Forward",
     "Frame",
     "SnapshotAck",
     "SnapshotChunk",
     "TransactionForward",
     "decode_frame",
+    "decode_transaction",
     "encode_frame",
+    "encode_transaction",
 ]
 
 PROTO3 = 1
 """Forward flag: the client speaks RESP3."""
+TRANSACTION = 8
+"""Forward flag: an EXEC; the only argument is an encoded TransactionForward."""
 AFTER_WRITE = 2
 """Forward flag: this read follows an unanswered write of its session and must join the batch."""
 
@@ -66,7 +71,7 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
     ok: bool
 
 
-Other = TransactionForward | SnapshotChunk | SnapshotAck
+Other = SnapshotChunk | SnapshotAck
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -86,11 +91,25 @@ class Frame(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
+_decode_transaction = msgspec.msgpack.Decoder(TransactionForward).decode
 
 
 def encode_frame(frame: Frame) -> bytes:
     """The frame's bytes, without its length."""
     return _encode(frame)
+
+
+def encode_transaction(transaction: TransactionForward) -> bytes:
+    """As the only argument of a forward with TRANSACTION, so that it keeps its place among others."""
+    return _encode(transaction)
+
+
+def decode_transaction(payload: bytes) -> TransactionForward:
+    """The transaction in `payload`; PeerFault when it is not one."""
+    try:
+        return _decode_transaction(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PeerFault(f"a peer sent a transaction that cannot be read: {error}") from None
 
 
 def decode_frame(payload: bytes) -> Frame:

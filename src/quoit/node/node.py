@@ -17,7 +17,7 @@ from quoit.node.dispatcher import BUSY, Dispatcher
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
-from quoit.node.messages import SnapshotAck, SnapshotChunk, TransactionForward, decode_frame
+from quoit.node.messages import SnapshotAck, SnapshotChunk, decode_frame
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
 from quoit.node.replica import Replica
@@ -262,9 +262,7 @@ class Node:
             if shard not in replicas:
                 self.dispatcher.hints[shard] = peer
         for other in frame.other:
-            if isinstance(other, TransactionForward):
-                self.forwarder.received_transaction(peer, other)
-            elif isinstance(other, SnapshotChunk):
+            if isinstance(other, SnapshotChunk):
                 self.snapshots.received(peer, other, now)
             elif isinstance(other, SnapshotAck):
                 self.snapshots.acknowledged(peer, other, now)

@@ -20,6 +20,7 @@ Message = tuple[int, int, RaftMessage]
 """(shard, peer, message)."""
 
 _ROOM_RETRY_US = 1_000_000
+_SEGMENTS_KEPT = 4
 
 
 class Persistence:
@@ -130,7 +131,8 @@ class Persistence:
         self.counters["flushes"] += 1
         if self.compaction.flushed(token):
             self.held = False
+        holding = self.log.holding(_SEGMENTS_KEPT)
         for replica in replicas.values():
-            update = self.compaction.compact(replica)
+            update = self.compaction.compact(replica, all_of_it=replica.id in holding)
             if update is not None:
                 self.updates.append(update)

@@ -277,13 +277,12 @@ class Replica:
                         self.host.redispatch(self.id, item)
 
     def _finish_proven(self, items: list[Item], now_us: int, wall_ms: int) -> None:
-        plain = [item for item in items if not item[2].write]
-        self._finish_reads(plain, wall_ms)
-        if len(plain) < len(items):
-            # Writes that changed nothing: the batch runs again on the proven state. If it still
-            # changes nothing the proof holds, as nothing was applied in between.
-            writes = [item for item in items if item[2].write]
-            self._rerun(writes, now_us, wall_ms)
+        if any(item[2].write for item in items):
+            # Writes that changed nothing: the batch runs again, in its order, on the proven state. If
+            # it still changes nothing the proof holds, as nothing was applied in between.
+            self._rerun(items, now_us, wall_ms)
+        else:
+            self._finish_reads(items, wall_ms)
 
     def _rerun(self, items: list[Item], now_us: int, wall_ms: int) -> None:
         if self.inflight:

@@ -10,6 +10,9 @@ from quoit.wire import resp
 
 __all__ = ["WatchOrigin"]
 
+_NEVER = (1 << 63) - 1
+"""No key's version."""
+
 
 class Answerer(Protocol):
     """What a watch asks of its node."""
@@ -40,6 +43,9 @@ class WatchOrigin(Origin):
         session = self.session
         session.watch_pending -= 1
         if reply[:1] == b"-":
+            # An EXEC may be waiting behind it already, and must not run as if nothing was watched.
+            for key in self.keys:
+                session.watched[self.db, key] = _NEVER
             self.node.reply(session, ticket, reply)
         else:
             for key, version in zip(self.keys, msgspec.msgpack.decode(reply), strict=True):

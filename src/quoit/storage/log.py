@@ -393,6 +393,15 @@ class Log:
                 return shard
         return None
 
+    def holding(self, keep: int) -> list[ShardId]:
+        """Shards that need entries in others than the newest `keep` segments."""
+        held: dict[ShardId, None] = {}
+        for number in sorted(self._highest)[:-keep]:
+            for shard, index in self._highest[number].items():
+                if index > self._shards[shard].compacted[0]:
+                    held[shard] = None
+        return list(held)
+
     @property
     def segments(self) -> int:
         """How many segment files there are."""

@@ -84,9 +84,6 @@ def test_segments_go_and_the_cluster_still_restarts_after_a_power_cut():
     assert Client(cluster, 1).ask("STRLEN", "k3") == b":60000\r\n"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a shard with fewer entries than the tail is never compacted"
-)
 def test_an_idle_shard_does_not_keep_the_segments_of_a_busy_one():
     cluster = Cluster(size=1, shards=4, flush_log_bytes=200_000, log_tail_entries=5)
     client = Client(cluster, 1)
