@@ -46,12 +46,14 @@ class Shares(msgspec.Struct, frozen=True):
     zone_of   zone of each node
     zone_max  the most replicas of one shard in each zone: 1 if there are enough zones, else as
               few as the number of zones and their sizes allow
-    replicas  bounds of the replicas on each node
+    exact     the fractional share of each node in all replicas
+    replicas  bounds of the replicas on each node: `exact` rounded down and up
     leaders   bounds of the shards whose preferred leader a node is
     """
 
     zone_of: dict[NodeId, str]
     zone_max: dict[str, int]
+    exact: dict[NodeId, Fraction]
     replicas: Bounds
     leaders: Bounds
 
@@ -70,9 +72,9 @@ class Shares(msgspec.Struct, frozen=True):
         zone_max = {zone: min(size, most) for zone, size in sizes.items()}
         weights = {node.id: Fraction(node.weight) for node in nodes}
         total = Fraction(shards * replication_factor)
-        shares = _zoned(weights, zone_of, zone_max, shards, total)
-        leading = _fill(weights, shares, Fraction(shards))
-        return cls(zone_of, zone_max, Bounds.around(shares), Bounds.around(leading))
+        exact = _zoned(weights, zone_of, zone_max, shards, total)
+        leading = _fill(weights, exact, Fraction(shards))
+        return cls(zone_of, zone_max, exact, Bounds.around(exact), Bounds.around(leading))
 
 
 def _zoned(

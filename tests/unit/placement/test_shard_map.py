@@ -64,3 +64,47 @@ def test_the_ring_offers_every_node_once_and_a_node_that_leaves_changes_nothing_
         assert sorted(order) == [1, 2, 3, 4]
         order.remove(4)
         assert smaller.clockwise(position(f"shard/{number}")) == order
+
+
+@pytest.mark.parametrize(
+    ("shards", "reason"),
+    [
+        ([(0, 0, 99, (1,)), (1, 101, 16383, (1,))], "follow one another"),
+        ([(0, 0, 100, (1,)), (1, 100, 16383, (1,))], "follow one another"),
+        ([(0, 0, 99, (1,)), (1, 100, 16382, (1,))], "every slot"),
+        ([(0, 0, 99, (1,)), (0, 100, 16383, (1,))], "own id"),
+        ([(0, 0, 16383, ())], "has replicas"),
+        ([(0, 0, 16383, (1, 2, 1))], "holds a shard once"),
+        ([], "every slot"),
+    ],
+)
+def test_a_map_that_breaks_an_invariant_is_refused(shards, reason):
+    with pytest.raises(InvariantViolated, match=reason):
+        ShardMap.of(tuple(ShardRange(*shard) for shard in shards))
+
+
+@pytest.mark.parametrize(
+    ("shard_id", "new_id", "reason"),
+    [(9, 7, "to split exists"), (1, 0, "own id"), (0, 1, "own id")],
+)
+def test_a_split_needs_a_shard_and_a_free_id(shard_id, new_id, reason):
+    with pytest.raises(InvariantViolated, match=reason):
+        ShardMap.create(2, NODES, 3).split(shard_id, 12000 if shard_id else 100, new_id)
+
+
+def test_after_a_split_the_halves_can_go_apart():
+    """A split copies nothing; the rebalance after it evens out what the halves have doubled."""
+    before = ShardMap.create(2, NODES, 3)
+    split = before.split(0, 4096, 2).split(1, 12288, 3)
+    after = split.rebalance(NODES, 3)
+    held = Counter(node for shard in after.shards for node in shard.replicas)
+    assert set(held.values()) == {3}
+    assert [(s.id, s.slot_low, s.slot_high) for s in after.shards] == [
+        (0, 0, 4095), (2, 4096, 8191), (1, 8192, 12287), (3, 12288, 16383),
+    ]  # fmt: skip
+
+
+def test_the_epoch_grows_with_each_change_and_only_then():
+    first = ShardMap.create(4, NODES, 3)
+    assert first.rebalance(NODES[::-1], 3) is first
+    assert first.rebalance(NODES[:3], 3).epoch == first.epoch + 1
