@@ -179,3 +179,90 @@ def _without_entries(frame, wanted):
     if wanted:
         frame.raft = [pair for pair in frame.raft if not hasattr(pair[1], "entries")]
     return frame
+
+
+@pytest.mark.xfail(strict=True, reason="WATCH waits for the turn, GET does not")
+def test_a_read_behind_a_watch_is_not_older_than_what_is_watched():
+    """Else a change between them is missed, and EXEC overwrites it."""
+    cluster = Cluster()
+    leader = cluster.leader()
+    client, other = Client(cluster, leader), Client(cluster, leader)
+    other.ask("SET", "a", "1")
+    cluster.slow = {(one, leader) for one in cluster.followers()}
+    other.send("SET", "a", "2")
+    cluster.run()
+    # In one turn: WATCH and GET of this client, and the acknowledgement of the other's write.
+    watch, read = client.send_watch("a"), client.send("GET", "a")
+    cluster.release()
+    for frame in cluster.frames:
+        cluster.deliver(*frame)
+    cluster.frames.clear()
+    cluster.run()
+    assert client.replies[watch] == OK
+    done = client.transact("SET a mine")
+    assert (client.replies[read], done) in [
+        (bulk("1"), b"*-1\r\n"),
+        (bulk("2"), b"*1\r\n+OK\r\n"),
+    ]
+
+
+@pytest.mark.xfail(strict=True, reason="a parked WATCH joins the batch, GET does not")
+def test_a_read_behind_a_watch_that_waited_for_a_leader_is_not_older(parked):
+    other, client = Client(parked, 1), Client(parked, 1)
+    other.send("SET", "a", "2")
+    client.ticket += 10
+    watch, read = client.send_watch("a"), client.send("GET", "a")
+    parked.held = set()
+    parked.pass_ms(50)
+    assert client.replies[watch] == OK
+    done = client.transact("SET a mine")
+    assert (client.replies[read], done) in [(NIL, b"*-1\r\n"), (bulk("2"), b"*1\r\n+OK\r\n")]
+
+
+@pytest.mark.xfail(strict=True, reason="the mark of the failed WATCH stays")
+def test_a_watch_that_failed_may_be_tried_again():
+    cluster = Cluster(leader_wait_us=500_000)
+    node = cluster.leader()
+    client = Client(cluster, node)
+    for other in cluster.followers():
+        cluster.disconnect(node, other)
+    cluster.pass_ms(1_000)
+    watch = client.send_watch("a")
+    cluster.pass_ms(600)
+    assert client.replies[watch].startswith(b"-CLUSTERDOWN")
+    for other in (1, 2, 3):
+        if other != node:
+            cluster.connect(node, other)
+    cluster.settle()
+    cluster.pass_ms(100)
+    assert client.watch(b"a") == OK
+    assert client.transact("SET a 1") == b"*1\r\n+OK\r\n"
+
+
+@pytest.mark.xfail(strict=True, reason="the whole shard waits for it, up to outcome_wait_us")
+@pytest.mark.parametrize("entry_leads", [False, True])
+def test_a_write_without_an_outcome_holds_up_no_other_session(entry_leads):
+    """The leader vanishes without a word while a forwarded write is under way to it."""
+    cluster = Cluster()
+    old = cluster.leader()
+    followers = cluster.followers()
+    sessions = {number: Client(cluster, number) for number in followers}
+
+    def vanish(source, target, frame):
+        return None if old in (source, target) else frame
+
+    cluster.edit = vanish
+    cluster.nodes[followers[0]].replicas[0].raft.election_us += 10_000_000
+    new = followers[1]
+    stuck = Client(cluster, new if entry_leads else followers[0])
+    lost = stuck.send("SET", "a", "1")
+    while not cluster.nodes[new].serving:
+        cluster.pass_ms(10)
+    asked = [
+        (one, one.send(*words))
+        for one in sessions.values()
+        for words in (("SET", f"b{one.number}", "1"), ("GET", "c"))
+    ]
+    cluster.pass_ms(200)
+    assert lost not in stuck.replies
+    assert [one.replies.get(ticket) for one, ticket in asked] == [OK, NIL] * 2
