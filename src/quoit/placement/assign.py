@@ -114,8 +114,8 @@ class _Placing:
         """Give each shard the replicas it misses, by its order of preference.
 
         A node takes replicas up to its high bound as long as enough will be left for those below
-        their low bound. A shard that finds no such node overfills its first choice; `level` mends
-        that, because it can hand over something else.
+        their low bound, which saves chains later. A shard that finds no such node overfills its
+        first choice; `level` mends that, because it can hand over something else.
         """
         low, high = self.shares.replicas.low, self.shares.replicas.high
         missing = sum(self.factor - len(replicas) for replicas in self.replicas)
@@ -136,12 +136,12 @@ class _Placing:
         level(self.shares.replicas, lambda node: len(self.held[node]), self._handover, self._apply)
 
     def _handover(self, source: NodeId, target: NodeId, chain: Chain, free: bool) -> int | None:
-        """The shard to hand over: rather one that is on its way anyway, rather a follower, rather
-        one that prefers the target."""
+        """The shard to hand over: rather where the source only follows, rather one that prefers the
+        target."""
         zone_of = self.shares.zone_of
         same_zone = zone_of[source] == zone_of[target]
         crossing = [shard for shard, a, b in chain if zone_of[a] != zone_of[b]]
-        best: tuple[int, bool, int, int] | None = None
+        best: tuple[bool, int, int] | None = None
         held = self.held[source]
         vacated = [shard for shard in self.vacated[target] if shard in held]
         for shard in (*self.fresh[source], *vacated) if free else held:
@@ -150,10 +150,8 @@ class _Placing:
             # Two hand-overs of one shard in one chain are each right, but not both, if both cross.
             if not same_zone and (shard in crossing or not self._fits(shard, target)):
                 continue
-            before = self.before[shard]
-            cost = (target not in before) - (source not in before)
-            leads = before[:1] == (source,)
-            key = (cost, leads, self.ranks[shard][target], shard)
+            leads = self.before[shard][:1] == (source,)
+            key = (leads, self.ranks[shard][target], shard)
             if best is None or key < best:
                 best = key
         return None if best is None else best[-1]

@@ -75,3 +75,7 @@ def test_a_cluster_keeps_its_placement_over_versions():
     assert [shard.replicas for shard in five.shards] == [
         (3, 5, 2), (2, 5, 1), (1, 3, 4), (5, 3, 4), (4, 2, 1),
     ]  # fmt: skip
+    uneven = ShardMap.create(4, cluster(range(1, 6)), FACTOR)
+    assert [shard.replicas for shard in uneven.shards] == [
+        (3, 5, 2), (4, 2, 5), (1, 3, 4), (5, 3, 1),
+    ]  # fmt: skip

@@ -59,6 +59,10 @@ def test_maps_with_different_shards_have_no_moves():
         ([(1,), (2,)], "zz", 2, 2),
         # A second zone came: one of each pair must go there.
         ([(1, 2), (2, 1)], "aabb", 2, 2),
+        # So must half of one pair, although nobody has too much or too little.
+        ([(1, 2)], "aabb", 2, 1),
+        # Three on one node where two are the most, and nobody below the least.
+        ([(1,), (1,), (1,), (2,), (3,), (4,)], "zzzz", 1, 1),
     ],
 )
 def test_the_least_number_of_copies(replicas, zones, factor, least):
