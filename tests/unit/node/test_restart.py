@@ -105,15 +105,22 @@ def test_a_restarted_voter_refuses_its_vote_for_as_long_as_a_lease_may_last():
     cluster = Cluster()
     old = cluster.leader()
     voter, candidate = cluster.followers()
-    Client(cluster, old).ask("SET", "a", "1")
+    # The candidate has not heard of the leader for long, and only the voter keeps it from office.
+    cluster.disconnect(old, candidate)
+    cluster.pass_ms(2_000)
+    assert cluster.leader() == old
     cluster.stop(voter)
     cluster.start(voter)
-    # The leader is cut off from now on, with a lease that rests on the voter's support.
-    for other in (voter, candidate):
-        cluster.disconnect(old, other)
-    while Client(cluster, old).send("GET", "a") in cluster.clients[-1].replies:
+    cluster.disconnect(old, candidate)
+    cluster.disconnect(old, voter)
+    client = Client(cluster, old)
+    leased = 0
+    while client.send("GET", "a") in client.replies:
         assert not any(cluster.nodes[one].replicas[0].raft.is_leader for one in (voter, candidate))
+        cluster.nodes[candidate].replicas[0].raft.election_us = cluster.clock.us
         cluster.pass_ms(10)
+        leased += 10
+    assert leased > 200
     cluster.pass_ms(2_000)
     assert any(cluster.nodes[one].serving for one in (voter, candidate))
 
