@@ -99,3 +99,13 @@ def test_giving_back_keeps_the_copies_at_the_minimum(replicas, nodes, factor, le
     after = before.rebalance(infos, factor)
     assert copies_least(before, infos, factor) == least
     assert sum(1 for move in moves_between(before, after) if move.target) == least
+
+
+def test_a_new_node_takes_over_shards_that_prefer_it():
+    """So that the map stays near to what the ring would say, whatever way it came about."""
+    before = ShardMap.create(64, NODES[:6], 3)
+    after = before.rebalance(NODES, 3)
+    ring = Ring(NODES)
+    rank = {s.id: ring.clockwise(position(f"shard/{s.id}")).index(7) for s in after.shards}
+    taken = [rank[shard.id] for shard in after.shards if 7 in shard.replicas]
+    assert sum(taken) / len(taken) < 0.6 * sum(rank.values()) / len(rank)
