@@ -117,6 +117,19 @@ def test_a_read_whose_reply_is_lost_is_asked_again(cluster):
     assert cluster.idle()
 
 
+@pytest.mark.xfail(strict=True, reason="each time it is asked again a read gets a new deadline")
+@pytest.mark.parametrize("left", [False, True])
+def test_a_read_is_not_asked_again_for_ever(cluster, left):
+    """Not even if its reply is what breaks the connection; least of all for a client that left."""
+    client = Client(cluster, cluster.follower())
+    only(cluster, "replies")
+    client.send("GET", "a")
+    if left:
+        client.node.close_session(client.session)
+    cluster.pass_ms(30_000)
+    assert cluster.idle()
+
+
 def test_a_reply_that_comes_too_late_is_ignored(cluster):
     entry, leader = cluster.follower(), cluster.leader()
     client = Client(cluster, entry)

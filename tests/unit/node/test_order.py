@@ -266,3 +266,17 @@ def test_a_write_without_an_outcome_holds_up_no_other_session(entry_leads):
     cluster.pass_ms(200)
     assert lost not in stuck.replies
     assert [one.replies.get(ticket) for one, ticket in asked] == [OK, NIL] * 2
+
+
+@pytest.mark.xfail(strict=True, reason="nothing behind an EXEC waits while that waits for a WATCH")
+@pytest.mark.parametrize("at_leader", [False, True])
+def test_commands_behind_a_transaction_that_waits_for_its_watch_come_after_it(at_leader):
+    cluster = Cluster()
+    client = Client(cluster, cluster.leader() if at_leader else cluster.follower())
+    client.send_watch("{t}a")
+    done = client.send_exec("SET {t}b 1")
+    read, write = client.send("GET", "{t}b"), client.send("SET", "{t}b", "2")
+    cluster.run()
+    assert client.replies[done] == b"*1\r\n+OK\r\n"
+    assert (client.replies[read], client.replies[write]) == (bulk("1"), OK)
+    assert client.ask("GET", "{t}b") == bulk("2")

@@ -126,3 +126,28 @@ def test_a_cluster_works_with_frames_that_are_cut_everywhere(monkeypatch):
     text = client.ask("GET", "log").split(b"\r\n")[1]
     assert text == b"".join(b"%03d" % number for number in range(50))
     assert cluster.idle()
+
+
+@pytest.mark.xfail(strict=True, reason="a reply may be larger than any frame that a peer takes")
+def test_no_frame_is_larger_than_what_a_peer_accepts(monkeypatch):
+    """Else the peer cuts the connection, the read is asked again, and so on for ever."""
+    monkeypatch.setattr(limits, "FRAME_BYTES_SOFT", 10_000)
+    monkeypatch.setattr(limits, "FRAME_BYTES_MAX", 100_000)
+    cluster = Cluster()
+    client = Client(cluster, cluster.follower())
+    client.session.db = 1
+    keys = [f"k{number}" for number in range(30)]
+    for key in keys:
+        client.ask("SET", key, "v" * 9_000)
+    sizes = []
+    for words in (("MGET", *keys), ("KEYS", "*")):
+        ticket = client.send(*words)
+        for _ in range(10):
+            for number in cluster.nodes:
+                cluster.turn(number)
+            sizes += [len(payload) for _, _, payload in cluster.frames]
+            frames, cluster.frames = cluster.frames, []
+            for frame in frames:
+                cluster.deliver(*frame)
+        assert ticket in client.replies
+    assert max(sizes) <= 100_000
