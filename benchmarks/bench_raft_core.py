@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from quoit.quorum.agreement import Entry, HardState, Ready
+from quoit.quorum.members import Members
 from quoit.raft.config import RaftConfig
 from quoit.raft.raft import Raft
 
@@ -27,7 +28,8 @@ class NoDisk:
 def start(node_id: int) -> Raft:
     """One replica of three."""
     return Raft(
-        RaftConfig(node_id=node_id, voters=(1, 2, 3)),
+        RaftConfig(node_id=node_id),
+        members=Members((1, 2, 3)),
         hard_state=HardState(),
         entries=[],
         first=(0, 0),

@@ -6,6 +6,7 @@ import pytest
 
 from quoit.base.errors import InvariantViolated, NotLeader
 from quoit.quorum.agreement import EFFECTS, EMPTY, Entry, SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -427,7 +428,7 @@ def test_an_entry_is_committed_by_a_majority_and_not_before(count: int, acks: in
 
 
 def install(cluster: Cluster, term: int, index: int, entry_term: int) -> None:
-    meta = SnapshotMeta(index, entry_term, (1, 2, 3))
+    meta = SnapshotMeta(index, entry_term, Members((1, 2, 3)))
     cluster.members[1].state = [(number, 0, b"") for number in range(1, index + 1)]
     cluster.members[1].raft.step(2, InstallSnapshot(term, meta), cluster.now_us)
     cluster.drain(1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from quoit.base.errors import Corruption, DiskFault
 from quoit.quorum.agreement import Entry, HardState, SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.sim.disk import SimDisk
 from quoit.storage.api import Recovery, ShardUpdate
 from quoit.storage.log import Log
@@ -75,7 +76,7 @@ class Writer:
             update.hard_state = HardState(model.hard_state.term + 1, rng.randrange(0, 4))
         if rng.random() < 0.05:
             last += rng.randrange(0, 20)
-            update.reset = SnapshotMeta(last, model.hard_state.term, (1, 2, 3))
+            update.reset = SnapshotMeta(last, model.hard_state.term, Members((1, 2, 3)))
         elif rng.random() < 0.1 and model.entries:
             last -= rng.randrange(0, len(model.entries) + 1)
         for index in range(last + 1, last + 1 + rng.randrange(0, 5)):

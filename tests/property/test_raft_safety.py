@@ -47,7 +47,7 @@ class RaftMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def propose(self, pick: int) -> None:
-        leaders = [one for one in self._leaders() if not one.raft.transfer_to]
+        leaders = [one for one in self._leaders() if not one.core.transfer_to]
         if leaders:
             self.next_id += 1
             chosen = leaders[pick % len(leaders)]
@@ -163,10 +163,10 @@ class RaftMachine(RuleBasedStateMachine):
         if hasattr(self, "cluster"):
             newest = max(self.cluster.leaders, default=0)
             for leader in self._leaders():
-                if leader.raft.lease_valid(self.cluster.now_us):
-                    assert leader.raft.term == newest, "stale lease"
+                if leader.core.lease_valid(self.cluster.now_us):
+                    assert leader.core.term == newest, "stale lease"
                     committed = max(self.cluster.committed, default=0)
-                    assert leader.raft.commit_index == committed
+                    assert leader.core.commit_index == committed
 
 
 TestRaftSafety = RaftMachine.TestCase

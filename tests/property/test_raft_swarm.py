@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from quoit.quorum.progress import Mode
 from quoit.raft.messages import TimeoutNow
-from quoit.raft.progress import Mode
 from tests.golden.raft.cluster import Cluster, Member, Message
 
 STEPS = 1500
@@ -93,7 +93,7 @@ class Swarm:
 
     def propose(self) -> None:
         for leader in self.leaders():
-            if not leader.raft.transfer_to:
+            if not leader.core.transfer_to:
                 self.number += 1
                 self.cluster.propose(leader.id, b"%d" % self.number)
 
@@ -101,7 +101,7 @@ class Swarm:
         for leader in self.leaders():
             self.number += 1
             self.asked[self.number] = max(self.cluster.committed, default=0)
-            leader.raft.read(self.number, self.cluster.now_us)
+            leader.core.read(self.number, self.cluster.now_us)
 
     def pass_time(self) -> None:
         self.cluster.now_us += self.random.choice([1, 10, 30, 60, 120]) * 1000
@@ -129,7 +129,7 @@ class Swarm:
             leader = self.random.choice(leaders)
             side = [leader.id]
             if self.random.random() < 0.5:
-                leader.raft.transfer(self.random.choice(nodes), self.cluster.now_us)
+                leader.core.transfer(self.random.choice(nodes), self.cluster.now_us)
                 self.cluster.drain(leader.id)
                 for message in list(self.cluster.bus):
                     if type(message[2]) is TimeoutNow:
@@ -155,18 +155,18 @@ class Swarm:
 
     def transfer(self) -> None:
         for leader in self.leaders():
-            leader.raft.transfer(
+            leader.core.transfer(
                 self.random.choice(list(self.cluster.members)), self.cluster.now_us
             )
 
     def end_snapshots(self) -> None:
         """A node learns in the end that a transfer worked or was lost."""
         for leader in self.leaders():
-            for peer, progress in leader.raft.progress.items():
+            for peer, progress in leader.core.progress.items():
                 if progress.mode is Mode.SNAPSHOT:
                     index = self.cluster.members[peer].disk.compacted[0]
                     ok = self.random.random() < 0.3
-                    leader.raft.snapshot_done(peer, index, ok, self.cluster.now_us)
+                    leader.core.snapshot_done(peer, index, ok, self.cluster.now_us)
 
     # What must hold
 
@@ -177,9 +177,9 @@ class Swarm:
         cluster.reads.clear()
         newest = max(cluster.leaders, default=0)
         for leader in self.leaders():
-            if leader.raft.lease_valid(cluster.now_us):
-                assert leader.raft.term == newest, "a lease beside a newer leader"
-                known = leader.raft.commit_index
+            if leader.core.lease_valid(cluster.now_us):
+                assert leader.core.term == newest, "a lease beside a newer leader"
+                known = leader.core.commit_index
                 assert known == max(cluster.committed), "a lease without all that was committed"
 
     def heal(self) -> None:
@@ -193,7 +193,7 @@ class Swarm:
         for _ in range(60):
             self.end_snapshots()
             cluster.run_us(100_000)
-            leaders = [one for one in self.leaders() if one.raft.can_serve()]
+            leaders = [one for one in self.leaders() if one.core.can_serve()]
             if leaders and not leaders[-1].raft.transfer_to:
                 cluster.propose(leaders[-1].id, b"progress")
                 break

@@ -3,8 +3,8 @@
 import inspect
 
 import pytest
+from quoit.core import election
 
-from quoit.raft import election
 from quoit.sim.mutant_table import MUTANTS
 from quoit.sim.mutants import applied, hunt
 

@@ -77,18 +77,18 @@ class Compaction:
     def compact(self, replica: Replica, *, all_of_it: bool) -> ShardUpdate | None:
         """Forget what the engine holds durably, but for a tail; the log update that says so.
         `all_of_it`: without a tail, because an idle shard would keep the segments of busy ones."""
-        raft = replica.raft
+        core = replica.core
         durable = min(self.durable.get(replica.id, 0), replica.state.applied_index)
-        held = raft.last_index - raft.first_index + 1
+        held = core.last_index - core.first_index + 1
         if held <= 0:
             return None
-        average = max(1, raft.log_bytes() // held)
+        average = max(1, core.log_bytes() // held)
         tail = min(self.config.log_tail_entries, self.config.log_tail_bytes // average)
         upto = durable if all_of_it else durable - tail
-        if upto < raft.first_index:
+        if upto < core.first_index:
             return None
-        term = raft.term_at(upto)
+        term = core.term_at(upto)
         if term is None:
             return None
-        raft.compact(upto)
+        core.compact(upto)
         return ShardUpdate(replica.id, None, [], None, (upto, term))

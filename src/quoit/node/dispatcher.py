@@ -192,7 +192,7 @@ class Dispatcher:
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
         replica = self.replicas.get(shard)
-        return replica.raft.leader if replica is not None else self.hints.get(shard, 0)
+        return replica.core.leader if replica is not None else self.hints.get(shard, 0)
 
     def take_hints(self, hints: list[tuple[int, int]], now_us: int) -> None:
         """(shard, leader or 0) of commands that a peer refused."""
@@ -216,7 +216,7 @@ class Dispatcher:
         ):
             raise Overloaded("too many commands wait on this node")
         self.counters["forwards_received"] += 1
-        if not after_write and not spec.write and replica.raft.lease_valid(self.clock.now_us()):
+        if not after_write and not spec.write and replica.core.lease_valid(self.clock.now_us()):
             reply = replica.read_now(spec, item[3], item[4], item[5], self.wall_ms)
             if reply is not None:
                 self.counters["reads_local"] += 1

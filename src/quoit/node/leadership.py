@@ -43,7 +43,7 @@ class Leadership:
             self.suspended = hangs
             self.trace("disk_hangs" if hangs else "disk_answers")
             for replica in dispatcher.replicas.values():
-                replica.raft.suspended = hangs
+                replica.core.suspended = hangs
             if hangs:
                 self.hand_over(now_us)
         has_room = self.persistence.log.has_room
@@ -57,11 +57,11 @@ class Leadership:
         """Transfer every leadership to the follower that is furthest."""
         connected = self.dispatcher.connected
         for replica in self.dispatcher.serving.values():
-            raft = replica.raft
+            core = replica.core
             others = [peer for peer in replica.range.replicas if peer in connected]
             # Between turns `serving` may name a replica that has just stepped down.
-            if others and raft.is_leader:
-                raft.transfer(raft.most_advanced(others), now_us)
+            if others and core.is_leader:
+                core.transfer(core.most_advanced(others), now_us)
 
     def give_back(self, now_us: int) -> None:
         """Transfer one leadership to its preferred node, if that has been there for long enough."""
@@ -72,18 +72,18 @@ class Leadership:
             if self._belongs_elsewhere(replica, now_us):
                 preferred = replica.range.replicas[0]
                 self.trace("give_back", shard=replica.id, to=preferred)
-                replica.raft.transfer(preferred, now_us)
+                replica.core.transfer(preferred, now_us)
                 return
 
     def _belongs_elsewhere(self, replica: Replica, now_us: int) -> bool:
         preferred = replica.range.replicas[0]
         there_since = self.dispatcher.connected.get(preferred)
-        raft = replica.raft
-        if there_since is None or not raft.is_leader or raft.transfer_to:
+        core = replica.core
+        if there_since is None or not core.is_leader or core.transfer_to:
             return False
         wait_us = self.config.give_back_after_us
         if there_since < self.since.get(replica.id, 0):
             # It was there when it lost the shard, so it may have given it away for a reason.
             wait_us *= _LOST_FACTOR
         begun = max(there_since, self.since.get(replica.id, 0))
-        return now_us - begun >= wait_us and raft.keeps_up(preferred)
+        return now_us - begun >= wait_us and core.keeps_up(preferred)

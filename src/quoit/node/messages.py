@@ -14,6 +14,7 @@ __all__ = [
     "AFTER_WRITE",
     "PROTO3",
     "TRANSACTION",
+    "CoreMessage",
     "Forward",
     "Frame",
     "SnapshotAck",
@@ -71,13 +72,15 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
     ok: bool
 
 
+CoreMessage = RaftMessage
+"""What agreement cores say to one another."""
 Other = SnapshotChunk | SnapshotAck
 
 
 class Frame(msgspec.Struct, array_like=True):
     """All that one node has to say to another in one turn."""
 
-    raft: list[tuple[int, RaftMessage]]
+    core: list[tuple[int, CoreMessage]]
     """(shard, message)."""
     forwards: list[Forward]
     replies: list[tuple[int, bytes]]

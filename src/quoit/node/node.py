@@ -148,7 +148,7 @@ class Node:
         after_write = shard in unanswered
         if not after_write:
             replica = self.serving.get(shard)
-            if replica is not None and replica.raft.lease_valid(self.clock.now_us()):
+            if replica is not None and replica.core.lease_valid(self.clock.now_us()):
                 reply = replica.read_now(spec, args, db, session.proto, self.wall_ms)
                 if reply is not None:
                     self.counters["reads_local"] += 1
@@ -236,7 +236,7 @@ class Node:
             # The preferred replica looks for votes as soon as somebody can give them.
             for replica in self.replicas.values():
                 if replica.range.replicas[0] == self.config.node_id:
-                    replica.raft.campaign_soon(now + self.config.tick_us)
+                    replica.core.campaign_soon(now + self.config.tick_us)
         else:
             self.connected.pop(peer, None)
             self.outbox.drop(peer)
@@ -250,10 +250,10 @@ class Node:
         self.heard_us[peer] = now
         self.counters["frames_received"] += 1
         replicas = self.replicas
-        for shard, message in frame.raft:
+        for shard, message in frame.core:
             replica = replicas.get(shard)
             if replica is not None:
-                replica.raft.step(peer, message, now)
+                replica.core.step(peer, message, now)
         if frame.replies or frame.refused:
             self.dispatcher.take_hints(self.forwarder.answered(frame), now)
         if frame.forwards:
@@ -292,8 +292,8 @@ class Node:
         self.next_tick_us = now + self.config.tick_us
         self.leadership.watch_disk(now)
         for replica in self.replicas.values():
-            if now >= replica.raft.next_deadline_us():
-                replica.raft.tick(now)
+            if now >= replica.core.next_deadline_us():
+                replica.core.tick(now)
             replica.expire_waits(now)
         self.forwarder.expire(now)
         self.snapshots.tick(now)
@@ -312,7 +312,7 @@ class Node:
         for shard, replica in self.serving.items():
             for peer in self.connected:
                 if peer not in replica.range.replicas:
-                    self.outgoing(peer).leading.append((shard, replica.raft.term))
+                    self.outgoing(peer).leading.append((shard, replica.core.term))
 
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
@@ -337,8 +337,8 @@ class Node:
         groups: list[Group] = []
         progressed: list[Replica] = []
         for replica in self.replicas.values():
-            if replica.raft.has_ready:
-                ready = replica.raft.ready()
+            if replica.core.has_ready:
+                ready = replica.core.ready()
                 if ready is not None:
                     self._take(replica, ready, groups, now)
                     progressed.append(replica)
@@ -360,9 +360,9 @@ class Node:
         shard = replica.id
         outgoing = self.outgoing
         for peer, message in ready.messages:
-            outgoing(peer).raft.append((shard, message))
+            outgoing(peer).core.append((shard, message))
         self.persistence.take(replica, ready)
-        if replica.damaged and not replica.raft.damaged:
+        if replica.damaged and not replica.core.damaged:
             replica.damaged = False
             healed = ShardUpdate(shard, None, [], None, None, healed=True)
             self.persistence.updates.append(healed)
@@ -384,10 +384,10 @@ class Node:
                 else:
                     self.serving.pop(replica.id, None)
                     replica.step_aside()
-            leader = replica.raft.leader
+            leader = replica.core.leader
             if leader != self.leader_seen.get(replica.id, 0):
                 self.leader_seen[replica.id] = leader
-                self.trace("leader", shard=replica.id, leader=leader, term=replica.raft.term)
+                self.trace("leader", shard=replica.id, leader=leader, term=replica.core.term)
                 self.forwarder.leader_changed(replica.id, leader)
             if replica.snapshot_for:
                 wanted, replica.snapshot_for = replica.snapshot_for, []
@@ -403,4 +403,4 @@ class Node:
     def check(self) -> None:
         """Assert every invariant; the simulator calls this after each step."""
         for replica in self.replicas.values():
-            replica.raft.check()
+            replica.core.check()

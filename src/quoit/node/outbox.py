@@ -45,10 +45,10 @@ class Outbox:
             if len(payload) <= limits.FRAME_BYTES_SOFT:
                 ordinary.append((peer, payload))
                 continue
-            small = [pair for pair in frame.raft if not _bulky(pair[1])]
+            small = [pair for pair in frame.core if not _bulky(pair[1])]
             if small:
                 urgent.append((peer, encode_frame(Frame(small, [], [], [], [], []))))
-                frame.raft = [pair for pair in frame.raft if _bulky(pair[1])]
+                frame.core = [pair for pair in frame.core if _bulky(pair[1])]
             _split(peer, frame, ordinary)
         self.frames = {}
         return ordinary, urgent
@@ -66,7 +66,7 @@ def _split(peer: int, frame: Frame, into: list[tuple[int, bytes]]) -> None:
     total = sum(
         len(part)
         for part in (
-            frame.raft, frame.forwards, frame.replies, frame.refused, frame.leading, frame.other,
+            frame.core, frame.forwards, frame.replies, frame.refused, frame.leading, frame.other,
         )
     )  # fmt: skip
     if len(payload) <= limits.FRAME_BYTES_SOFT or total <= 1:
@@ -76,7 +76,7 @@ def _split(peer: int, frame: Frame, into: list[tuple[int, bytes]]) -> None:
     second = Frame([], [], [], [], [], [])
     taken = 0
     for source, low, high in (
-        (frame.raft, first.raft, second.raft),
+        (frame.core, first.core, second.core),
         (frame.forwards, first.forwards, second.forwards),
         (frame.replies, first.replies, second.replies),
         (frame.refused, first.refused, second.refused),

@@ -5,10 +5,10 @@ One write at a time for all shards (group commit): while one is under way, updat
 
 from quoit.base.seams import Clock
 from quoit.node.compaction import Compaction
+from quoit.node.messages import CoreMessage
 from quoit.node.outbox import Outbox
 from quoit.node.replica import Replica
 from quoit.quorum.agreement import HardState, Ready
-from quoit.raft.messages import RaftMessage
 from quoit.storage.api import ShardUpdate
 from quoit.storage.log import Log, Write
 
@@ -16,7 +16,7 @@ __all__ = ["Persistence"]
 
 Mark = tuple[Replica, int, int, HardState | None]
 """(replica, last index, its term, hard state) of one shard in a log write."""
-Message = tuple[int, int, RaftMessage]
+Message = tuple[int, int, CoreMessage]
 """(shard, peer, message)."""
 
 _ROOM_RETRY_US = 1_000_000
@@ -73,7 +73,7 @@ class Persistence:
                 self.write_after.extend((shard, peer, message) for peer, message in after)
             else:
                 for peer, message in after:
-                    self.outbox.outgoing(peer).raft.append((shard, message))
+                    self.outbox.outgoing(peer).core.append((shard, message))
 
     def next_write(self) -> Write | None:
         """The write to start now, if there is something to write and nothing under way."""
@@ -108,11 +108,11 @@ class Persistence:
         self.write_marks, self.write_after = [], []
         for replica, index, term, hard_state in marks:
             if hard_state is not None:
-                replica.raft.promised(hard_state)
+                replica.core.promised(hard_state)
             if index:
-                replica.raft.persisted(index, term)
+                replica.core.persisted(index, term)
         for shard, peer, message in after:
-            self.outbox.outgoing(peer).raft.append((shard, message))
+            self.outbox.outgoing(peer).core.append((shard, message))
         self.log.release()
 
     def hangs(self, now_us: int, limit_us: int) -> bool:

@@ -21,8 +21,7 @@ from quoit.node.config import NodeConfig
 from quoit.node.session import Item
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
 from quoit.placement.shard_map import ShardRange
-from quoit.quorum.agreement import EFFECTS, Entry, Ready
-from quoit.raft.raft import Raft
+from quoit.quorum.agreement import EFFECTS, Agreement, Entry, Ready
 from quoit.storage.api import Engine, Group
 
 __all__ = ["Host", "Inflight", "Replica"]
@@ -63,7 +62,7 @@ class Replica:
     """One shard's copy on this node.
 
     id        the shard
-    raft      its agreement core
+    core      its agreement core
     state     what the engine holds of this shard; Invariant: state.applied_index <= commit index
     queue     commands that will form the next batch, oldest first
     reads     reads that wait for a proof that the state is current
@@ -73,18 +72,18 @@ class Replica:
     """
 
     __slots__ = (
-        "damaged", "deletions", "engine", "host", "id", "inflight", "next_read_id", "orphans",
-        "proven", "proving", "queue", "raft", "range", "reads", "runner", "snapshot_for", "state",
+        "core", "damaged", "deletions", "engine", "host", "id", "inflight", "next_read_id", "orphans",
+        "proven", "proving", "queue", "range", "reads", "runner", "snapshot_for", "state",
         "state_key", "was_serving",
     )  # fmt: skip
 
     def __init__(
-        self, host: Host, shard_range: ShardRange, raft: Raft, engine: Engine, trace: Trace
+        self, host: Host, shard_range: ShardRange, core: Agreement, engine: Engine, trace: Trace
     ) -> None:
         self.host = host
         self.range = shard_range
         self.id = shard_range.id
-        self.raft = raft
+        self.core = core
         self.engine = engine
         self.state_key = state_key(self.id)
         self.state = decode_state(engine.get(self.state_key))
@@ -102,13 +101,13 @@ class Replica:
         self.next_read_id = 1
         self.was_serving = False
         self.snapshot_for: list[int] = []
-        self.damaged = raft.damaged
+        self.damaged = core.damaged
 
     def serving(self) -> bool:
         """May run commands: leads, and an entry of its own term is committed and applied, and no
         batch of an earlier leadership of this node is undecided."""
-        raft = self.raft
-        return raft.is_leader and raft.can_serve() and self.state.applied_index >= raft.commit_index
+        core = self.core
+        return core.is_leader and core.can_serve() and self.state.applied_index >= core.commit_index
 
     # Reads
 
@@ -134,7 +133,7 @@ class Replica:
         """Start what can start: prove waiting reads, propose the next batch."""
         if self.reads:
             reads, self.reads = self.reads, []
-            if self.raft.lease_valid(now_us):
+            if self.core.lease_valid(now_us):
                 self._finish_reads(reads, wall_ms)
             else:
                 self._prove(reads, now_us)
@@ -145,7 +144,7 @@ class Replica:
         """Commands wait and may form a batch: few enough are in flight, and leadership is not being
         handed over (a core that hands over takes no proposals, until it is done or gives up)."""
         queue = self.queue
-        if not queue or self.raft.transfer_to:
+        if not queue or not self.core.takes_proposals():
             return False
         inflight = len(self.inflight)
         if not inflight:
@@ -160,7 +159,7 @@ class Replica:
         self.next_read_id += 1
         self.proving[read_id] = items
         self.host.counters["reads_indexed"] += len(items)
-        self.raft.read(read_id, now_us)
+        self.core.read(read_id, now_us)
 
     def _take_batch(self) -> list[Item]:
         queue = self.queue
@@ -200,12 +199,12 @@ class Replica:
                 # A batch without effects is a read, and needs a read's proof before it is answered.
                 self._answer_unchanged(items, replies, now_us)
             return
-        index, term = self.raft.propose(encode_effects(effects), now_us)
+        index, term = self.core.propose(encode_effects(effects), now_us)
         deadline = now_us + self.host.outcome_wait_us
         self.inflight.append(Inflight(index, term, effects, items, replies, deadline))
 
     def _answer_unchanged(self, items: list[Item], replies: list[bytes], now_us: int) -> None:
-        if self.raft.lease_valid(now_us):
+        if self.core.lease_valid(now_us):
             answer = self.host.answer
             for item, reply in zip(items, replies, strict=True):
                 answer(self.id, item, reply)
@@ -251,7 +250,7 @@ class Replica:
                 self.deletions.note(effects)
                 groups.extend(effects.groups())
         groups.append(([], {self.state_key: encode_state(state)}))
-        self.raft.applied_to(state.applied_index)
+        self.core.applied_to(state.applied_index)
 
     def complete(self, now_us: int, wall_ms: int) -> None:
         """The engine holds everything applied so far: answer whom it answers."""
@@ -270,7 +269,7 @@ class Replica:
             for index, items in waiting:
                 if index > applied:
                     self.proven.append((index, items))
-                elif self.raft.is_leader:
+                elif self.core.is_leader:
                     self._finish_proven(items, now_us, wall_ms)
                 else:
                     for item in items:
@@ -300,7 +299,7 @@ class Replica:
     def _decide(self, inflight: Inflight) -> None:
         """The log reached the batch's index: it was this batch, or provably never will be."""
         host = self.host
-        entry_term = self.raft.term_at(inflight.index)
+        entry_term = self.core.term_at(inflight.index)
         if entry_term == inflight.term:
             for item, reply in zip(inflight.items, inflight.replies, strict=True):
                 host.answer(self.id, item, reply)

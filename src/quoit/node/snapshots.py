@@ -19,7 +19,6 @@ from quoit.node.messages import Frame, SnapshotAck, SnapshotChunk
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state, encode_state
 from quoit.quorum.agreement import SnapshotMeta
-from quoit.raft.messages import InstallSnapshot
 from quoit.storage.api import Engine
 
 __all__ = ["Snapshots"]
@@ -85,15 +84,14 @@ class Snapshots:
     def start(self, replica: Replica, peer: int, now_us: int) -> None:
         """Begin a transfer of the state as applied now."""
         state = replica.state
-        voters = tuple(replica.range.replicas)
         self.next_transfer += 1
         self.network.counters["snapshots_sent"] += 1
         self.sending[replica.id, peer] = sending = Sending(
             shard=replica.id,
             peer=peer,
             number=-1,
-            term=replica.raft.term,
-            meta=SnapshotMeta(state.applied_index, state.applied_term, voters),
+            term=replica.core.term,
+            meta=SnapshotMeta(state.applied_index, state.applied_term, replica.core.members),
             state=encode_state(state),
             items=self._items(replica),
             stalls_us=now_us + _STALL_US,
@@ -136,7 +134,7 @@ class Snapshots:
             return
         last = sending.number > 0 and not ack.ok
         replica = self.network.replicas[ack.shard]
-        if not ack.ok or last or replica.raft.term != sending.term or not replica.raft.is_leader:
+        if not ack.ok or last or replica.core.term != sending.term or not replica.core.is_leader:
             self._end(replica, sending, ok=False, now_us=now_us)
         else:
             sending.stalls_us = now_us + _STALL_US
@@ -148,8 +146,8 @@ class Snapshots:
 
     def _end(self, replica: Replica, sending: Sending, *, ok: bool, now_us: int) -> None:
         del self.sending[sending.shard, sending.peer]
-        if replica.raft.is_leader and replica.raft.term == sending.term:
-            replica.raft.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
+        if replica.core.is_leader and replica.core.term == sending.term:
+            replica.core.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
 
     def tick(self, now_us: int) -> None:
         """End transfers that make no progress."""
@@ -178,7 +176,7 @@ class Snapshots:
         expected = got is not None and (got.peer, got.transfer, got.next_number) == (
             peer, chunk.transfer, chunk.number,
         )  # fmt: skip
-        if not expected or not replica.raft.accepts_snapshot(chunk.term, chunk.meta.index):
+        if not expected or not replica.core.accepts_snapshot(chunk.term, chunk.meta.index):
             self._acknowledge(peer, chunk, ok=False)
             return
         if got is None:
@@ -214,4 +212,4 @@ class Snapshots:
         # The log may forget its entries only when the engine holds the snapshot durably.
         self.network.hold_log_for_flush()
         self.network.counters["snapshots_installed"] += 1
-        replica.raft.step(peer, InstallSnapshot(chunk.term, chunk.meta), now_us)
+        replica.core.install(peer, chunk.term, chunk.meta, now_us)

@@ -117,15 +117,15 @@ def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
     head = (shard.id, shard.slot_low, shard.slot_high, list(shard.replicas), leader)
     if replica is None:
         return ShardStatus(*head, "none", 0, 0, 0, 0, 0, {}, 0)
-    raft = replica.raft
+    core = replica.core
     return ShardStatus(
         *head,
-        "damaged" if raft.damaged else raft.role,
-        raft.term,
-        raft.commit_index,
+        "damaged" if core.damaged else core.role,
+        core.term,
+        core.commit_index,
         replica.state.applied_index,
-        raft.last_index,
-        raft.first_index,
+        core.last_index,
+        core.first_index,
         {db: count for db, count in replica.state.counts.items() if count},
         replica.pending(),
     )

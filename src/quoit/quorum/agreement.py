@@ -1,4 +1,4 @@
-"""The interface that every agreement core (Raft now, Multi-Paxos later) implements.
+"""The interface that every agreement core (raft.Raft, paxos.Paxos) implements.
 
 A core is a value machine for one shard: inputs are method calls with values, outputs are collected
 in a `Ready`. It never reads a clock, draws randomness or touches a disk or socket by itself.
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from quoit.base.ids import Index, NodeId, Term
+from quoit.quorum.members import Members
 
 __all__ = [
     "CONFIG",
@@ -35,7 +36,7 @@ EFFECTS = 0
 EMPTY = 1
 """A new leader's first entry; it changes nothing."""
 CONFIG = 2
-"""A change of membership (issue 3)."""
+"""A change of membership; the data are `members.encode_members` of the new ones."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -60,7 +61,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     index: Index
     term: Term
-    voters: tuple[NodeId, ...]
+    members: Members
 
 
 class EntryReader(Protocol):
@@ -98,10 +99,33 @@ class Agreement(Protocol):
     """One replica's part in keeping one shard's log."""
 
     term: Term
+    """Raft's term; Paxos' ballot."""
+    role: str
+    """leader, follower, learner, candidate, pre-candidate: for people."""
     leader: NodeId
     """0 when unknown."""
     commit_index: Index
-    last_index: Index
+    has_ready: bool
+    """`ready` has something to say."""
+    damaged: bool
+    """Its disk lost what was synced: it takes part without being counted, until it is healed."""
+    suspended: bool
+    """The node's disk hangs: do not campaign (set by the node)."""
+    transfer_to: NodeId
+    """Leadership is being handed to this node; 0: it is not."""
+    members: Members
+    """As this core goes by them now: Raft from the newest entry on, Paxos from the newest applied.
+    Replaced by a new value with each change."""
+
+    @property
+    def last_index(self) -> Index:
+        """Index of the newest entry."""
+        ...
+
+    @property
+    def first_index(self) -> Index:
+        """Index of the oldest entry that is still in the log."""
+        ...
 
     @property
     def is_leader(self) -> bool:
@@ -124,8 +148,33 @@ class Agreement(Protocol):
         """Append to the log as leader. NotLeader: proven not proposed."""
         ...
 
+    def takes_proposals(self) -> bool:
+        """Leader, and nothing is under way (a transfer, with Paxos a change of members) behind which
+        proposals have to wait."""
+        ...
+
+    def change(self, members: Members, now_us: int) -> Index:
+        """Propose other members as leader; the entry's index. NotLeader: proven not proposed.
+        BadRequest: not now (an earlier change is under way, no entry of this term is committed), or
+        not in one step; nothing was proposed."""
+        ...
+
     def persisted(self, index: Index, term: Term) -> None:
-        """Own log is durable up to `index`, whose entry then had `term`."""
+        """A write that had entries is durable; the last of them was (index, term). Called once for
+        each Ready with entries, in their order."""
+        ...
+
+    def promised(self, hard_state: HardState) -> None:
+        """`hard_state` is durable."""
+        ...
+
+    def applied_to(self, index: Index) -> None:
+        """Entries up to `index` were applied."""
+        ...
+
+    def term_at(self, index: Index) -> Term | None:
+        """The term (ballot) in which the entry at `index` was first proposed: with the index it names
+        the entry. None if it is not in the log."""
         ...
 
     def read(self, read_id: int, now_us: int) -> None:
@@ -146,6 +195,38 @@ class Agreement(Protocol):
 
     def compact(self, index: Index) -> None:
         """Entries up to `index` are in a durable snapshot or engine; forget them."""
+        ...
+
+    def campaign_soon(self, at_us: int) -> None:
+        """Look for votes at `at_us` if there is no leader."""
+        ...
+
+    def most_advanced(self, among: list[NodeId]) -> NodeId:
+        """Leader: of the nodes `among`, the voter whose log reaches furthest."""
+        ...
+
+    def keeps_up(self, peer: NodeId) -> bool:
+        """Leader: `peer` (a voter or a learner) has all but the newest entries."""
+        ...
+
+    def accepts_snapshot(self, term: Term, index: Index) -> bool:
+        """A snapshot of `index` from a leader of `term` would bring this replica forward."""
+        ...
+
+    def install(self, sender: NodeId, term: Term, meta: SnapshotMeta, now_us: int) -> None:
+        """The snapshot's data are in the engine: the log starts over behind it."""
+        ...
+
+    def snapshot_done(self, to: NodeId, index: Index, ok: bool, now_us: int) -> None:
+        """Leader: the transfer of the snapshot at `index` ended."""
+        ...
+
+    def log_bytes(self) -> int:
+        """Size of the log's data, roughly."""
+        ...
+
+    def check(self) -> None:
+        """Assert every invariant; the simulator calls this after each step."""
         ...
 
     def ready(self) -> Ready | None:

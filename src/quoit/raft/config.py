@@ -14,7 +14,6 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     lost heartbeat does not start an election."""
 
     node_id: NodeId
-    voters: tuple[NodeId, ...]
     election_timeout_us: int = 300_000
     """T: a follower campaigns after T to 2T without a leader, and refuses votes for T after one."""
     heartbeat_us: int = 60_000
@@ -32,8 +31,6 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse settings under which the protocol is not safe or not live."""
-        invariant(self.node_id in self.voters, "a replica is one of its voters", config=self)
-        invariant(len(frozenset(self.voters)) == len(self.voters), "a voter is named twice")
         invariant(
             0 < 2 * self.heartbeat_us <= self.election_timeout_us,
             "two heartbeats fit into an election time-out",

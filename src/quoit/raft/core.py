@@ -7,13 +7,14 @@ from quoit.base.check import invariant
 from quoit.base.ids import Index, NodeId, Term
 from quoit.base.seams import Rng, Trace
 from quoit.quorum.agreement import Entry, EntryReader, HardState, SnapshotMeta
+from quoit.quorum.entry_log import EntryLog
+from quoit.quorum.lease import Lease
 from quoit.quorum.majority import quorum_size
+from quoit.quorum.members import Members
+from quoit.quorum.progress import Progress
+from quoit.quorum.read_index import ReadIndex
+from quoit.quorum.rounds import Rounds
 from quoit.raft.config import RaftConfig
-from quoit.raft.lease import Lease
-from quoit.raft.log import RaftLog
-from quoit.raft.progress import Progress
-from quoit.raft.read_index import ReadIndex
-from quoit.raft.rounds import Rounds
 
 __all__ = ["CANDIDATE", "FOLLOWER", "LEADER", "PRE_CANDIDATE", "Core"]
 
@@ -60,7 +61,7 @@ class Core:
     __slots__ = (
         "after", "applied_index", "applying_index", "commit_index", "config", "contact_us",
         "damaged", "durable_term", "election_us", "handed_index", "hard_dirty", "has_ready",
-        "heartbeat_us", "id", "leader", "lease", "log", "messages", "must_reach", "must_term",
+        "heartbeat_us", "id", "leader", "lease", "log", "members", "messages", "must_reach", "must_term",
         "patience_us", "peers", "progress", "proven", "quorum", "reads", "reads_failed",
         "refuse_until_us", "rng", "role", "rounds", "snapshot", "snapshot_wanted", "stable_index",
         "suspended", "term", "term_start", "trace", "transfer_deadline_us", "transfer_sent",
@@ -71,6 +72,7 @@ class Core:
         self,
         config: RaftConfig,
         *,
+        members: Members,
         hard_state: HardState,
         entries: list[Entry],
         first: tuple[Index, Term],
@@ -84,15 +86,18 @@ class Core:
         must_reach: Index = 0,
         must_term: Term = 0,
     ) -> None:
-        """What the disk remembered: `entries` follow the compacted point `first`; the engine holds
-        the state at `applied`. `fresh`: this replica never ran before, so it owes nobody anything."""
+        """What the disk remembered: `entries` follow the compacted point `first`; the engine holds the
+        state at `applied`, when the shard had these `members`. `fresh`: this replica never ran
+        before, so it owes nobody anything."""
         self.config = config
         self.id: NodeId = config.node_id
-        self.peers = [voter for voter in config.voters if voter != config.node_id]
-        self.quorum = quorum_size(len(config.voters))
+        members.check()
+        self.members = members
+        self.peers = [peer for peer in members.everyone if peer != config.node_id]
+        self.quorum = quorum_size(len(members.voters))
         self.rng = rng
         self.trace = trace
-        self.log = RaftLog(entries, first, reader, config.cache_bytes_max)
+        self.log = EntryLog(entries, first, reader, config.cache_bytes_max)
 
         self.term: Term = hard_state.term
         self.vote: NodeId = hard_state.vote

@@ -4,14 +4,14 @@
 
 from quoit.base.ids import Index, NodeId, Term
 from quoit.quorum.agreement import EMPTY
+from quoit.quorum.lease import Lease
 from quoit.quorum.majority import VoteResult, vote_result
+from quoit.quorum.progress import Progress
+from quoit.quorum.read_index import ReadIndex
+from quoit.quorum.rounds import Rounds
 from quoit.raft.core import CANDIDATE, LEADER, PRE_CANDIDATE, Core
-from quoit.raft.lease import Lease
 from quoit.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply, TimeoutNow
-from quoit.raft.progress import Progress
-from quoit.raft.read_index import ReadIndex
 from quoit.raft.replication import append
-from quoit.raft.rounds import Rounds
 
 __all__ = [
     "check_quorum", "on_pre_vote", "on_pre_vote_reply", "on_request_vote", "on_request_vote_reply",
@@ -117,7 +117,7 @@ def on_pre_vote_reply(core: Core, sender: NodeId, message: PreVoteReply, now_us:
     if core.role != PRE_CANDIDATE or (message.granted and message.term != core.term + 1):
         return
     core.votes[sender] = message.granted
-    if vote_result(core.votes, len(core.config.voters)) is VoteResult.WON:
+    if vote_result(core.votes, len(core.members.voters)) is VoteResult.WON:
         _campaign(core, now_us, transfer=False)
 
 
@@ -150,7 +150,7 @@ def on_request_vote_reply(
     if core.role != CANDIDATE or message.term != core.term:
         return
     core.votes[sender] = message.granted
-    result = vote_result(core.votes, len(core.config.voters))
+    result = vote_result(core.votes, len(core.members.voters))
     if result is VoteResult.WON:
         _become_leader(core, now_us)
     elif result is VoteResult.LOST:

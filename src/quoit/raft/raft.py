@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from quoit.base.check import invariant
-from quoit.base.errors import NotLeader
+from quoit.base.errors import BadRequest, NotLeader
 from quoit.base.ids import Index, NodeId, Term
-from quoit.quorum.agreement import EFFECTS, Entry, HardState, Ready
+from quoit.quorum.agreement import EFFECTS, Entry, HardState, Ready, SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft import election, follower, replication, snapshot, transfer
 from quoit.raft import messages as m
 from quoit.raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, Core
@@ -84,6 +85,18 @@ class Raft(Core):
         return snapshot.accepts(self, term, index)
 
     # Inputs
+
+    def takes_proposals(self) -> bool:
+        """Leader, and leadership is not being handed over."""
+        return self.role == LEADER and not self.transfer_to
+
+    def change(self, members: Members, now_us: int) -> Index:
+        """Propose other members as leader."""
+        raise BadRequest("the members of a shard cannot be changed yet")
+
+    def install(self, sender: NodeId, term: Term, meta: SnapshotMeta, now_us: int) -> None:
+        """The snapshot's data are in the engine: the log starts over behind it."""
+        self.step(sender, m.InstallSnapshot(term, meta), now_us)
 
     def step(self, sender: NodeId, message: Any, now_us: int) -> None:
         """A peer's message."""
@@ -229,7 +242,7 @@ class Raft(Core):
         invariant(self.handed_index <= last, "handed out beyond the log")
         invariant(log.last_term <= self.term, "an entry of a future term")
         invariant(self.durable_term <= self.term, "a future term is durable")
-        invariant(self.vote == 0 or self.vote in self.config.voters, "vote for a stranger")
+        invariant(self.vote == 0 or self.vote in self.members.voters, "vote for a stranger")
         invariant(
             self.role != LEADER or self.leader == self.id, "a leader follows", leader=self.leader
         )

@@ -4,6 +4,7 @@ sections 5.3 and 5.4.2; pipelining and the modes of a follower as in thesis sect
 from quoit.base.ids import Index, NodeId, Term
 from quoit.quorum.agreement import EMPTY, Entry
 from quoit.quorum.majority import agreed_value
+from quoit.quorum.progress import Mode, Progress
 from quoit.raft import snapshot, transfer
 from quoit.raft.core import LEADER, Core
 from quoit.raft.messages import (
@@ -13,7 +14,6 @@ from quoit.raft.messages import (
     HeartbeatReply,
     InstallSnapshotReply,
 )
-from quoit.raft.progress import Mode, Progress
 
 __all__ = [
     "append", "broadcast_heartbeat", "heard", "maybe_commit", "on_append_reply",

@@ -4,9 +4,9 @@ The node moves the data; the core decides who needs a snapshot and what it does 
 """
 
 from quoit.base.ids import Index, NodeId, Term
+from quoit.quorum.progress import Mode, Progress
 from quoit.raft.core import LEADER, Core
 from quoit.raft.messages import InstallSnapshot, InstallSnapshotReply
-from quoit.raft.progress import Mode, Progress
 
 __all__ = ["accepts", "done", "on_install", "want"]
 

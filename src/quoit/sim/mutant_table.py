@@ -273,7 +273,7 @@ MUTANTS = [
     Mutant(
         id="xL3",
         what="the drift bound is ignored",
-        module="quoit.raft.lease",
+        module="quoit.quorum.lease",
         function="Lease.__init__",
         old="election_timeout_us - election_timeout_us * 2 * drift_ppm // 1_000_000",
         new="election_timeout_us",

@@ -189,11 +189,11 @@ class Nemesis:
     def _newest_leader(self) -> int:
         """The node whose leadership, of any shard, has the greatest term; 0 if nobody leads."""
         found = [
-            (replica.raft.term, machine.id)
+            (replica.core.term, machine.id)
             for machine in self.world.machines.values()
             if machine.node is not None
             for replica in machine.node.replicas.values()
-            if replica.raft.is_leader
+            if replica.core.is_leader
         ]
         return max(found, default=(0, 0))[1]
 

@@ -265,14 +265,14 @@ def _agreement_only(payload: bytes) -> bytes | None:
     other: list[Other] = [
         one for one in frame.other if isinstance(one, SnapshotChunk | SnapshotAck)
     ]
-    if not frame.raft and not other:
+    if not frame.core and not other:
         return None
-    return encode_frame(Frame(frame.raft, [], [], [], [], other))
+    return encode_frame(Frame(frame.core, [], [], [], [], other))
 
 
 def _without_agreement(payload: bytes) -> bytes:
     """The other parts."""
     frame = decode_frame(payload)
-    frame.raft = []
+    frame.core = []
     frame.other = [one for one in frame.other if not isinstance(one, SnapshotChunk | SnapshotAck)]
     return encode_frame(frame)

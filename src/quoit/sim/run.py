@@ -131,7 +131,7 @@ def _read_everything(world: World) -> None:
 def _equal(world: World) -> bool:
     for shard in range(world.options.shards):
         reached = {
-            (replica.state.applied_index, replica.raft.last_index): None
+            (replica.state.applied_index, replica.core.last_index): None
             for machine in world.machines.values()
             if machine.node is not None
             for replica in [machine.node.replicas.get(shard)]
@@ -147,10 +147,10 @@ def _positions(world: World) -> str:
     for machine in world.machines.values():
         if machine.node is not None:
             for shard, replica in machine.node.replicas.items():
-                raft = replica.raft
+                core = replica.core
                 parts.append(
-                    f"n{machine.id}/s{shard} {raft.role} term={raft.term} "
-                    f"applied={replica.state.applied_index} last={raft.last_index}"
+                    f"n{machine.id}/s{shard} {core.role} term={core.term} "
+                    f"applied={replica.state.applied_index} last={core.last_index}"
                 )
     return "; ".join(parts)
 

@@ -154,7 +154,7 @@ class Story:
         """The greatest term that any running replica knows."""
         return max(
             (
-                machine.node.replicas[shard].raft.term
+                machine.node.replicas[shard].core.term
                 for machine in self.world.machines.values()
                 if machine.node is not None and shard in machine.node.replicas
             ),

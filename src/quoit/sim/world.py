@@ -9,6 +9,7 @@ and judgement (all checkers).
 import heapq
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -196,12 +197,12 @@ class World:
         node = machine.node
         if recovery is not None and node is not None:
             for shard, replica in node.replicas.items():
-                raft = replica.raft
-                base = (raft.log.compacted_index, raft.log.compacted_term)
-                entries = [(one.index, one.term, one.data) for one in raft.log.cache]
+                core: Any = replica.core
+                base = (core.log.compacted_index, core.log.compacted_term)
+                entries = [(one.index, one.term, one.data) for one in core.log.cache]
                 self._judge("MATCH", self.logs.recovered(machine.id, shard, base, entries))
-                known = [(one.index, one.term) for one in raft.log.cache]
-                state = (raft.term, raft.vote)
+                known = [(one.index, one.term) for one in core.log.cache]
+                state = (core.term, core.vote)
                 self.promises.recovered(machine.id, shard, state, base, known)
         self.network.connect_all(machine.id)
 
@@ -229,14 +230,14 @@ class World:
             self.tracer(
                 f"{self.true.now_us / 1e6:11.6f} n{sender} send to={receiver} bytes={len(payload)}"
             )
-        for shard, message in decode_frame(payload).raft:
+        for shard, message in decode_frame(payload).core:
             self._judge("PROMISE", self.promises.sends(sender, receiver, shard, message))
         self.network.send(sender, receiver, payload, urgent=urgent)
 
     def took(self, machine: Machine, replica: Replica, ready: Ready) -> None:
         """A node carries out a Ready: entries, commits and snapshots are judged here."""
         shard = replica.id
-        raft = replica.raft
+        core = replica.core
         if ready.snapshot is not None:
             self.logs.reset(machine.id, shard, ready.snapshot.index, ready.snapshot.term)
         if ready.entries:
@@ -248,7 +249,7 @@ class World:
                 quorum = len(voters) // 2 + 1
                 problem = self.promises.commits(shard, entry.index, entry.term, voters, quorum)
                 self._judge("QUORUM", problem)
-            self.elections.applied(shard, entry.index, entry.term, raft.term)
+            self.elections.applied(shard, entry.index, entry.term, core.term)
             problem = self.replicas.applied(machine.id, shard, entry.index, entry.term, entry.data)
             self._judge("APPLY", problem)
 
@@ -259,30 +260,30 @@ class World:
             return
         now = machine.clock.now_us()
         for shard, replica in node.replicas.items():
-            raft = replica.raft
-            if not raft.is_leader:
+            core = replica.core
+            if not core.is_leader:
                 continue
-            if self.elections.is_new(shard, raft.term):
+            if self.elections.is_new(shard, core.term):
                 self._new_leader(machine, replica)
-            self._judge("ELECT", self.elections.leads(shard, raft.term, machine.id))
-            began = self.commit_at_start.setdefault((shard, raft.term), raft.commit_index)
-            own = raft.term_at(raft.commit_index) == raft.term
-            if raft.commit_index > began and not own and raft.commit_index >= raft.first_index:
+            self._judge("ELECT", self.elections.leads(shard, core.term, machine.id))
+            began = self.commit_at_start.setdefault((shard, core.term), core.commit_index)
+            own = core.term_at(core.commit_index) == core.term
+            if core.commit_index > began and not own and core.commit_index >= core.first_index:
                 reason = f"node {machine.id} counts replicas of an entry of an older term"
                 self._judge("COMMIT", reason)
             self._judge("READ", self._early_rounds(machine, replica))
             newest = self.newest_leader.get(shard, (0, 0))
-            if newest[0] > raft.term and self.check_leases and raft.lease_valid(now):
-                self._stale_lease(machine.id, shard, raft.term, newest)
+            if newest[0] > core.term and self.check_leases and core.lease_valid(now):
+                self._stale_lease(machine.id, shard, core.term, newest)
 
     def _early_rounds(self, machine: Machine, replica: Replica) -> str:
         """Reads that arrived in this turn may wait only for rounds that were sent in it."""
-        raft = replica.raft
-        place = (machine.id, machine.life, replica.id, raft.term)
+        core: Any = replica.core
+        place = (machine.id, machine.life, replica.id, core.term)
         sent, newest = self.rounds_before.get(place, (0, 0))
         problem = ""
         highest = newest
-        for round_number, _, read_ids in raft.reads.waiting:
+        for round_number, _, read_ids in core.reads.waiting:
             fresh = [one for one in read_ids if one > newest]
             if fresh and round_number <= sent:
                 problem = (
@@ -290,32 +291,32 @@ class World:
                     f"{round_number}, which was sent before the read arrived"
                 )
             highest = max(highest, *read_ids, 0)
-        self.rounds_before[place] = (raft.rounds.current, highest)
+        self.rounds_before[place] = (core.rounds.current, highest)
         return problem
 
     def _new_leader(self, machine: Machine, replica: Replica) -> None:
-        raft = replica.raft
+        core = replica.core
         shard = replica.id
         self.elections.changes += 1
-        self.leaderships.append((self.now_us, shard, raft.term, machine.id))
+        self.leaderships.append((self.now_us, shard, core.term, machine.id))
         index = self.elections.committed_index(shard)
         problem = self.elections.complete(
-            shard, raft.term, machine.id, raft.first_index, raft.term_at(index)
+            shard, core.term, machine.id, core.first_index, core.term_at(index)
         )
         self._judge("COMPLETE", problem)
-        if raft.term <= self.newest_leader.get(shard, (0, 0))[0]:
+        if core.term <= self.newest_leader.get(shard, (0, 0))[0]:
             return
-        self.newest_leader[shard] = (raft.term, machine.id)
+        self.newest_leader[shard] = (core.term, machine.id)
         if not self.check_leases:
             return
         for other in self.machines.values():
             if other is machine or other.node is None:
                 continue
             old = other.node.replicas.get(shard)
-            if old is None or not old.raft.is_leader or old.raft.term >= raft.term:
+            if old is None or not old.core.is_leader or old.core.term >= core.term:
                 continue
-            if old.raft.lease_valid(other.clock.now_us()):
-                self._stale_lease(other.id, shard, old.raft.term, (raft.term, machine.id))
+            if old.core.lease_valid(other.clock.now_us()):
+                self._stale_lease(other.id, shard, old.core.term, (core.term, machine.id))
 
     def _stale_lease(self, node: int, shard: int, term: int, newest: tuple[int, int]) -> None:
         reason = (

@@ -10,6 +10,7 @@ from typing import Any
 
 from quoit.base.ids import Index, NodeId, Term
 from quoit.quorum.agreement import Entry, HardState, Ready, SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft.config import RaftConfig
 from quoit.raft.core import LEADER
 from quoit.raft.messages import InstallSnapshot
@@ -104,7 +105,8 @@ class Cluster:
     def _start(self, member: Member, *, fresh: bool, **damage: Any) -> None:
         disk = member.disk
         member.core = Raft(
-            RaftConfig(node_id=member.id, voters=tuple(self.members), **self.settings),
+            RaftConfig(node_id=member.id, **self.settings),
+            members=Members(tuple(self.members)),
             hard_state=disk.hard_state,
             entries=list(disk.log),
             first=disk.compacted,
@@ -158,7 +160,7 @@ class Cluster:
 
     def _send_snapshot(self, member: Member, peer: NodeId) -> None:
         index, term, _ = member.state[-1]
-        meta = SnapshotMeta(index, term, tuple(self.members))
+        meta = SnapshotMeta(index, term, Members(tuple(self.members)))
         self.bus.append((member.id, peer, InstallSnapshot(member.raft.term, meta)))
 
     def _apply(self, member: Member, committed: list[Entry]) -> None:

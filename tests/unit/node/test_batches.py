@@ -24,7 +24,7 @@ def key_of(cluster, shard):
 
 
 def last_index(cluster, shard=0):
-    return cluster.nodes[cluster.leader(shard)].replicas[shard].raft.last_index
+    return cluster.nodes[cluster.leader(shard)].replicas[shard].core.last_index
 
 
 def sent_by(cluster, number):
@@ -34,7 +34,7 @@ def sent_by(cluster, number):
     return [
         (peer, message)
         for _, peer, payload in cluster.frames[before:]
-        for _, message in decode_frame(payload).raft
+        for _, message in decode_frame(payload).core
     ]
 
 
@@ -133,7 +133,7 @@ def test_one_shards_slow_followers_do_not_hold_up_another_shard():
     leader = cluster.leader(0)
 
     def without_shard_0(source, target, frame):
-        frame.raft = [pair for pair in frame.raft if pair[0] != 0]
+        frame.core = [pair for pair in frame.core if pair[0] != 0]
         return frame
 
     cluster.edit = without_shard_0
@@ -262,7 +262,7 @@ def test_nobody_votes_or_asks_for_votes_before_its_promise_is_synced():
     def watch(source, target, frame):
         votes.extend(
             (source, type(one).__name__)
-            for _, one in frame.raft
+            for _, one in frame.core
             if isinstance(one, m.RequestVote | m.RequestVoteReply)
         )
         return frame
@@ -286,14 +286,14 @@ def test_a_new_leader_serves_nothing_before_an_entry_of_its_own_term_is_agreed_o
     new = cluster.follower()
 
     def no_entries(source, target, frame):
-        frame.raft = [pair for pair in frame.raft if not getattr(pair[1], "entries", None)]
+        frame.core = [pair for pair in frame.core if not getattr(pair[1], "entries", None)]
         return frame
 
     cluster.edit = no_entries
     cluster.nodes[old].begin_stop()
     cluster.run()
     replica = cluster.nodes[new].replicas[0]
-    assert replica.raft.is_leader
+    assert replica.core.is_leader
     assert not replica.serving()
     client = Client(cluster, new)
     read = client.send("GET", "a")
@@ -317,7 +317,7 @@ def test_the_stamped_time_never_runs_backwards():
     cluster.clock.wall_shift_ms = 0
     cluster.pass_ms(10)
     client.ask("SET", "d", "1")
-    log = cluster.nodes[cluster.leader()].replicas[0].raft.log
+    log = cluster.nodes[cluster.leader()].replicas[0].core.log
     stamps = [decode_effects(one.data).stamp_ms for one in log.cache if one.kind == EFFECTS]
     assert len(stamps) == 4
     assert stamps == sorted(stamps)

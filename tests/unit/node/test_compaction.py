@@ -17,7 +17,7 @@ def fill(cluster, count, first=0):
 
 
 def raft(cluster, number, shard=0):
-    return cluster.nodes[number].replicas[shard].raft
+    return cluster.nodes[number].replicas[shard].core
 
 
 def test_the_log_is_cut_and_keeps_its_tail():

@@ -330,7 +330,7 @@ def test_a_node_without_a_replica_survives_the_death_of_the_leader(partial):
 
 def inject(cluster, target, **parts):
     """A frame from the leader's point of view: node `target` gets it from another node."""
-    fields = {name: [] for name in ("raft", "forwards", "replies", "refused", "leading", "other")}
+    fields = {name: [] for name in ("core", "forwards", "replies", "refused", "leading", "other")}
     source = next(number for number in cluster.nodes if number != target)
     said = []
 

@@ -24,21 +24,21 @@ def test_a_node_whose_disk_hangs_leads_nothing_until_the_disk_answers():
     cluster.pass_ms(500)
     assert not cluster.nodes[number].serving
     assert facts == ["disk_hangs"]
-    assert all(replica.raft.suspended for replica in cluster.nodes[number].replicas.values())
+    assert all(replica.core.suspended for replica in cluster.nodes[number].replicas.values())
     # The others lead everything, and go on without it.
     for other in ALL - {number}:
         assert Client(cluster, other).ask("SET", "b", "1") == OK
     # Even when nobody else is there it does not campaign: it could not even vote for itself.
-    terms = {shard: replica.raft.term for shard, replica in cluster.nodes[number].replicas.items()}
+    terms = {shard: replica.core.term for shard, replica in cluster.nodes[number].replicas.items()}
     for other in ALL - {number}:
         cluster.disconnect(number, other)
     cluster.pass_ms(2_000)
     for shard, replica in cluster.nodes[number].replicas.items():
-        assert (replica.raft.role, replica.raft.term) == ("follower", terms[shard])
+        assert (replica.core.role, replica.core.term) == ("follower", terms[shard])
     cluster.held = set()
     cluster.pass_ms(50)
     assert facts == ["disk_hangs", "disk_answers"]
-    assert not any(replica.raft.suspended for replica in cluster.nodes[number].replicas.values())
+    assert not any(replica.core.suspended for replica in cluster.nodes[number].replicas.values())
 
 
 def test_a_disk_that_is_slow_but_answers_in_time_costs_nothing():
@@ -145,7 +145,7 @@ def test_a_follower_that_does_not_keep_up_is_not_given_the_shard_back():
 
     def no_entries(source, target, frame):
         if target == preferred:
-            frame.raft = [one for one in frame.raft if not getattr(one[1], "entries", None)]
+            frame.core = [one for one in frame.core if not getattr(one[1], "entries", None)]
         return frame
 
     cluster.edit = no_entries
@@ -175,14 +175,14 @@ def test_an_unreachable_leader_is_replaced_and_then_follows():
 def test_a_follower_that_was_cut_off_does_not_depose_the_leader():
     cluster = Cluster()
     leader, lonely = cluster.leader(), cluster.follower()
-    term = cluster.nodes[leader].replicas[0].raft.term
+    term = cluster.nodes[leader].replicas[0].core.term
     for other in ALL - {lonely}:
         cluster.cut |= {(lonely, other), (other, lonely)}
     cluster.pass_ms(3_000)
     cluster.cut = set()
     cluster.pass_ms(500)
     assert cluster.leader() == leader
-    assert cluster.nodes[leader].replicas[0].raft.term == term
+    assert cluster.nodes[leader].replicas[0].core.term == term
 
 
 def test_what_a_node_says_of_itself():

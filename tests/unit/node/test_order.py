@@ -177,7 +177,7 @@ def test_a_write_that_was_lost_with_its_leader_does_not_come_after_later_ones(mo
 
 def _without_entries(frame, wanted):
     if wanted:
-        frame.raft = [pair for pair in frame.raft if not hasattr(pair[1], "entries")]
+        frame.core = [pair for pair in frame.core if not hasattr(pair[1], "entries")]
     return frame
 
 
@@ -252,7 +252,7 @@ def test_a_write_without_an_outcome_holds_up_no_other_session(entry_leads):
         return None if old in (source, target) else frame
 
     cluster.edit = vanish
-    cluster.nodes[followers[0]].replicas[0].raft.election_us += 10_000_000
+    cluster.nodes[followers[0]].replicas[0].core.election_us += 10_000_000
     new = followers[1]
     stuck = Client(cluster, new if entry_leads else followers[0])
     lost = stuck.send("SET", "a", "1")

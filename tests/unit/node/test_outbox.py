@@ -34,7 +34,7 @@ def both(outbox, peers=(2,)):
 
 def test_what_is_small_is_one_frame_and_not_urgent(outbox):
     frame = outbox.outgoing(2)
-    frame.raft += [(0, Heartbeat(1, 2, 3)), (1, append(5, 100))]
+    frame.core += [(0, Heartbeat(1, 2, 3)), (1, append(5, 100))]
     frame.forwards.append(forward(1))
     frame.replies.append((7, b"+OK\r\n"))
     ordinary, urgent = both(outbox)
@@ -71,10 +71,10 @@ def test_small_raft_messages_overtake_when_there_is_much_to_send(outbox):
         (2, AppendEntries(1, 0, 0, 0, 1, [])),
     ]
     big = [(3, append(1, 600)), (3, append(2, 600))]
-    frame.raft += [small[0], big[0], small[1], big[1], small[2]]
+    frame.core += [small[0], big[0], small[1], big[1], small[2]]
     ordinary, urgent = both(outbox)
     assert urgent == [(2, Frame(small, [], [], [], [], []))]
-    assert [pair for _, one in ordinary for pair in one.raft] == big
+    assert [pair for _, one in ordinary for pair in one.core] == big
 
 
 def test_large_frames_are_cut_and_every_list_keeps_its_order(outbox):
@@ -84,14 +84,14 @@ def test_large_frames_are_cut_and_every_list_keeps_its_order(outbox):
     replies = [(number, b"$300\r\n" + b"r" * 300 + b"\r\n") for number in range(9)]
     refused = [(number, 3) for number in range(5)]
     leading = [(number, 1) for number in range(5)]
-    frame.raft, frame.forwards, frame.replies = list(appends), list(forwards), list(replies)
+    frame.core, frame.forwards, frame.replies = list(appends), list(forwards), list(replies)
     frame.refused, frame.leading = list(refused), list(leading)
     ordinary, urgent = outbox.drain({2: 0})
     assert not urgent
     assert all(len(payload) <= 1_000 for _, payload in ordinary)
     assert len(ordinary) < 20
     frames = [decode_frame(payload) for _, payload in ordinary]
-    assert [one for part in frames for one in part.raft] == appends
+    assert [one for part in frames for one in part.core] == appends
     assert [one for part in frames for one in part.forwards] == forwards
     assert [one for part in frames for one in part.replies] == replies
     assert [one for part in frames for one in part.refused] == refused

@@ -88,7 +88,7 @@ def test_a_fan_out_fails_as_a_whole_where_one_shard_has_no_leader():
         keys.setdefault(slots[slot_of(b"k%d" % number)], f"k{number}")
 
     def without_shard_2(source, target, frame):
-        frame.raft = [pair for pair in frame.raft if pair[0] != 2]
+        frame.core = [pair for pair in frame.core if pair[0] != 2]
         return frame
 
     cluster.edit = without_shard_2

@@ -88,7 +88,7 @@ def test_all_reads_of_a_turn_share_one_round():
     beats = [
         message
         for _, payload in effects.frames
-        for _, message in decode_frame(payload).raft
+        for _, message in decode_frame(payload).core
         if isinstance(message, Heartbeat)
     ]
     assert len(beats) == len(effects.frames) == 2

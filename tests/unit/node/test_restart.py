@@ -92,12 +92,12 @@ def test_promises_are_kept_over_a_restart():
     for _ in range(3):
         cluster.move_leader()
     for number in ALL:
-        raft = cluster.nodes[number].replicas[0].raft
+        raft = cluster.nodes[number].replicas[0].core
         before[number] = (raft.term, raft.vote)
         cluster.power_off(number)
     for number in ALL:
         cluster.start(number)
-        raft = cluster.nodes[number].replicas[0].raft
+        raft = cluster.nodes[number].replicas[0].core
         assert (raft.term, raft.vote) == before[number]
 
 
@@ -116,8 +116,8 @@ def test_a_restarted_voter_refuses_its_vote_for_as_long_as_a_lease_may_last():
     client = Client(cluster, old)
     leased = 0
     while client.send("GET", "a") in client.replies:
-        assert not any(cluster.nodes[one].replicas[0].raft.is_leader for one in (voter, candidate))
-        cluster.nodes[candidate].replicas[0].raft.election_us = cluster.clock.us
+        assert not any(cluster.nodes[one].replicas[0].core.is_leader for one in (voter, candidate))
+        cluster.nodes[candidate].replicas[0].core.election_us = cluster.clock.us
         cluster.pass_ms(10)
         leased += 10
     assert leased > 200
@@ -156,7 +156,7 @@ def test_an_engine_that_lost_what_it_had_flushed_is_not_trusted():
     cluster.engines[node] = type(cluster.engines[node])(crashable=True)
     cluster.slow = {(one, node) for one in ALL}
     cluster.start(node)
-    assert cluster.nodes[node].replicas[0].raft.damaged
+    assert cluster.nodes[node].replicas[0].core.damaged
     assert cluster.nodes[node].status().shards[0].role == "damaged"
     cluster.pass_ms(3_000)
     assert not cluster.nodes[node].serving
@@ -165,12 +165,12 @@ def test_an_engine_that_lost_what_it_had_flushed_is_not_trusted():
     client = Client(cluster, cluster.leader())
     client.ask("SET", "more", "1")
     cluster.pass_ms(500)
-    assert not cluster.nodes[node].replicas[0].raft.damaged
+    assert not cluster.nodes[node].replicas[0].core.damaged
     assert Client(cluster, node).ask("DBSIZE") == b":41\r\n"
     # Healed for good: the log says so, too.
     cluster.power_off(node, kept=1_000)
     cluster.start(node)
-    assert not cluster.nodes[node].replicas[0].raft.damaged
+    assert not cluster.nodes[node].replicas[0].core.damaged
 
 
 def test_a_damaged_log_heals_from_the_leader():
@@ -187,6 +187,6 @@ def test_a_damaged_log_heals_from_the_leader():
     client = Client(cluster, cluster.leader())
     client.ask("SET", "more", "1")
     cluster.pass_ms(500)
-    assert not cluster.nodes[node].replicas[0].raft.damaged
+    assert not cluster.nodes[node].replicas[0].core.damaged
     assert Client(cluster, node).ask("DBSIZE") == b":21\r\n"
     assert cluster.engines[node].data.keys() == cluster.engines[cluster.leader()].data.keys()

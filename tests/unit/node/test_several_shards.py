@@ -168,7 +168,7 @@ def test_a_follower_behind_the_compacted_log_gets_a_snapshot():
     client = Client(cluster, cluster.leader())
     for number in range(60):
         client.ask("SET", f"k{number}", "v" * 100)
-    assert cluster.nodes[cluster.leader()].replicas[0].raft.first_index > 30
+    assert cluster.nodes[cluster.leader()].replicas[0].core.first_index > 30
     cluster.start(behind)
     cluster.pass_ms(2_000)
     assert cluster.nodes[behind].counters["snapshots_installed"] == 1
@@ -176,8 +176,8 @@ def test_a_follower_behind_the_compacted_log_gets_a_snapshot():
     assert len(user) == 60
     assert client.ask("SET", "after", "1") == OK
     cluster.pass_ms(200)
-    raft = cluster.nodes[behind].replicas[0].raft
-    assert raft.applied_index == cluster.nodes[cluster.leader()].replicas[0].raft.applied_index
+    raft = cluster.nodes[behind].replicas[0].core
+    assert raft.applied_index == cluster.nodes[cluster.leader()].replicas[0].core.applied_index
 
 
 def test_reads_without_a_lease_ask_a_majority_first():

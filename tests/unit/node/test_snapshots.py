@@ -32,7 +32,7 @@ def behind(monkeypatch):
         client.ask("SET", f"k{number}", "v" * 100, *(["PX", "90000"] if number < 3 else []))
     client.session.db = 9
     client.ask("SET", "pinned", "new")
-    assert cluster.nodes[cluster.leader()].replicas[0].raft.first_index > KEYS // 2
+    assert cluster.nodes[cluster.leader()].replicas[0].core.first_index > KEYS // 2
     return cluster, node
 
 
@@ -265,7 +265,7 @@ def test_nothing_is_written_to_the_log_before_the_engine_holds_the_snapshot(behi
 
     def listen(source, target, frame):
         said.extend(
-            one for _, one in frame.raft if source == node and isinstance(one, InstallSnapshotReply)
+            one for _, one in frame.core if source == node and isinstance(one, InstallSnapshotReply)
         )
         return frame
 
@@ -341,7 +341,7 @@ def test_watch_over_a_snapshot_fails_rather_than_misses_a_change():
     assert installed(cluster, cut_off) == 1
     if cluster.leader() != cut_off:
         old = cluster.nodes[cluster.leader()]
-        old.replicas[0].raft.transfer(cut_off, cluster.clock.us)
+        old.replicas[0].core.transfer(cut_off, cluster.clock.us)
         cluster.pass_ms(100)
     assert cluster.leader() == cut_off
     assert client.transact("SET absent mine") == b"*-1\r\n"

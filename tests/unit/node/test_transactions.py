@@ -27,7 +27,7 @@ def two_keys(cluster):
 
 def test_a_transaction_is_one_entry(cluster):
     leader = cluster.leader()
-    raft = cluster.nodes[leader].replicas[0].raft
+    raft = cluster.nodes[leader].replicas[0].core
     before = raft.last_index
     client = Client(cluster, leader)
     assert client.transact("SET a 1", "SET b 2", "INCR a", "MGET a b") == (

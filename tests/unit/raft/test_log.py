@@ -1,4 +1,4 @@
-"""RaftLog against a twin that keeps a plain list of everything."""
+"""EntryLog against a twin that keeps a plain list of everything."""
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quoit.base.errors import InvariantViolated
 from quoit.quorum.agreement import EFFECTS, Entry
-from quoit.raft.log import RaftLog
+from quoit.quorum.entry_log import EntryLog
 
 
 class Twin:
@@ -29,9 +29,9 @@ def cut(entries: list[Entry], bytes_max: int) -> list[Entry]:
     return entries
 
 
-def make(terms: list[int], cache_bytes_max: int = 1 << 20) -> tuple[RaftLog, Twin]:
+def make(terms: list[int], cache_bytes_max: int = 1 << 20) -> tuple[EntryLog, Twin]:
     twin = Twin()
-    log = RaftLog([], (0, 0), twin, cache_bytes_max)
+    log = EntryLog([], (0, 0), twin, cache_bytes_max)
     for term in terms:
         entry = Entry(log.last_index + 1, term, EFFECTS, b"x" * 10)
         log.append(entry)

@@ -3,6 +3,7 @@
 import random
 
 from quoit.quorum.agreement import Entry, HardState, SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.sim.disk import SimDisk
 from quoit.storage.api import Recovery, ShardUpdate
 from quoit.storage.log import Log, Write
@@ -36,7 +37,7 @@ def update(
         shard,
         HardState(*hard) if hard else None,
         new or [],
-        SnapshotMeta(*reset, (1, 2, 3)) if reset else None,
+        SnapshotMeta(*reset, Members((1, 2, 3))) if reset else None,
         compacted,
         healed,
     )

@@ -10,10 +10,10 @@ from quoit.base.check import invariant
 from quoit.base.ids import Index, Term
 from quoit.quorum.agreement import Entry, EntryReader
 
-__all__ = ["RaftLog"]
+__all__ = ["EntryLog"]
 
 
-class RaftLog:
+class EntryLog:
     """One replica's entries after the compacted point.
 
     compacted_index, compacted_term  the last entry that was forgotten
