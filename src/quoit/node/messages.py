@@ -7,6 +7,7 @@ is never retransmitted by quoit: after a broken connection the outcome of what w
 import msgspec
 
 from quoit.base.errors import PeerFault
+from quoit.paxos.messages import PaxosMessage
 from quoit.quorum.agreement import SnapshotMeta
 from quoit.raft.messages import RaftMessage
 
@@ -72,7 +73,7 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
     ok: bool
 
 
-CoreMessage = RaftMessage
+CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
 Other = SnapshotChunk | SnapshotAck
 
