@@ -271,6 +271,8 @@ class Paxos(Core):
         for entry in chosen:
             invariant(entry.kind != GAP, "an instance without a value is applied", at=entry.index)
             given = chain.follow(entry)
+            if not given.term:
+                self.trace("void", node=self.id, index=entry.index)
             if given.term != entry.term:
                 self.origins[entry.index] = given.term
             found.append(given)
