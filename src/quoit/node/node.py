@@ -109,6 +109,7 @@ class Node:
         self.snapshots = Snapshots(self, first_id)
         self.expiry = Expiry(self)
         self.stopping = False
+        self.reads_anywhere = config.quorum == "all"
         self.wall_ms = dispatcher.wall_ms
         self.replicas = dispatcher.replicas
         self.replicas.update(build_replicas(self, recovery))
@@ -148,6 +149,8 @@ class Node:
         after_write = shard in unanswered
         if not after_write:
             replica = self.serving.get(shard)
+            if replica is None and self.reads_anywhere:
+                replica = self.replicas.get(shard)
             if replica is not None and replica.core.lease_valid(self.clock.now_us()):
                 reply = replica.read_now(spec, args, db, session.proto, self.wall_ms)
                 if reply is not None:

@@ -73,9 +73,9 @@ class Paxos(Core):
 
     def lease_valid(self, now_us: int) -> bool:
         """A read of the applied state is linearizable now. Where every replica accepts each write,
-        nothing can be chosen behind this one's back, so it needs no lease."""
+        nothing can be chosen behind this one's back, so it needs no lease, nor leadership."""
         if not self.can_serve():
-            return False
+            return self.readable()
         if self.quorums.confirm == 1 or self.config.quorum == "all":
             return True
         return self.config.lease_enabled and self.lease.valid(now_us)
