@@ -119,7 +119,10 @@ def heard(
             follower.beyond.clear()
             follower.marked = (0, 0)
         return follower
-    follower.voting = True
+    if not follower.voting:
+        follower.voting = True
+        # What it acknowledged before counts from now on.
+        maybe_choose(core)
     if round_number > follower.round:
         follower.round = min(round_number, core.rounds.current)
         _count_rounds(core)
@@ -179,6 +182,7 @@ def on_beat_reply(core: Core, sender: NodeId, message: BeatReply, now_us: int) -
         return
     follower.answered(message.round, message.received)
     if follower.mode is not _REPLICATE:
+        follower.match_index = min(follower.match_index, message.received)
         follower.matched(message.match)
         follower.next_index = message.received + 1
         maybe_choose(core)
@@ -189,9 +193,15 @@ def on_beat_reply(core: Core, sender: NodeId, message: BeatReply, now_us: int) -
     replicate(core, sender, follower, now_us)
     caught_up = message.match >= core.proposed and core.own_stable >= core.proposed
     busy = core.transfer_to or core.config_pending or not core.term_start
-    if not follower.voting and caught_up and not busy:
-        # It has all there is, and may owe instances that nobody else ever got: it heals only beyond
-        # them. Where no client writes, empty entries bring it there.
+    if busy:
+        return
+    if (not follower.voting and caught_up) or min(
+        message.last, core.own_stable + 1
+    ) > core.proposed:
+        # A damaged one that has all there is may owe instances that nobody else ever got, and heals
+        # only beyond them. Another one holds what an older leader proposed further up, which this
+        # one has not heard of, so it is not chosen; it is not clear to the follower, either, before
+        # that instance is decided. Where no client writes, empty entries bring them there.
         entry = Chain.first(core.proposed + 1, core.term)
         append(core, entry.data, entry.kind, now_us)
 
