@@ -17,7 +17,9 @@ FAULTS: dict[str, str] = {
     "pair": "N3 two nodes cannot talk, all others can",
     "bridge": "N4 one node connects two halves, or a chain",
     "loss": "N5 frames get lost or arrive late",
-    "jitter": "N6 long and uneven delays, reordering",
+    "jitter": "N6 long and uneven delays",
+    "reorder": "N6 messages overtake one another",
+    "hold": "N6 messages arrive seconds late",
     "duplicate": "N6 messages arrive twice, some of them much later",
     "slow_link": "N7 few bytes per second",
     "small_frames": "N8 large frames vanish",
@@ -26,17 +28,25 @@ FAULTS: dict[str, str] = {
     "swizzle": "N11 links stop one by one and return in another order",
     "kill": "P1 a process is killed (what it had written stays)",
     "kill_all": "P1 all processes are killed",
+    "oust": "P1 the newest leader is killed for longer than an election takes",
+    "boot_fail": "P5 a process cannot start at first",
     "pause": "P3 a process stands still",
     "slow": "P4 a process gets little CPU",
     "power_cut": "D1, D2 a machine loses what was not synced, or parts of it",
     "power_cut_all": "D1 all machines at once",
     "sync_error": "D3 a sync fails once",
     "full": "D5 no room on the disk for a while",
+    "readonly": "D5 the disk takes no change for a while",
     "slow_disk": "D6 a slow disk",
     "hang_disk": "D6 a disk that hangs",
+    "flip": "D7 one bit of a stopped node's log or mark changes",
+    "misdirect": "D8 a page of a stopped node's log lies in another one's place",
+    "stale": "D8 a page of a stopped node's log is as before it was written",
     "wall_jump": "C1 Unix time jumps",
     "drift": "C2 a clock runs faster or slower within the bound",
+    "suspend": "C3 a machine sleeps and wakes",
     "chase": "N11 the newest leader is cut off, again and again",
+    "rush": "O1 clients hardly think, most use one key",
     "transfer": "a node is asked to hand its leaderships over",
 }
 """Fault kind -> what it does and its number in the catalogue."""
@@ -80,6 +90,8 @@ class Options(msgspec.Struct, kw_only=True):
     tick_us: int = 20_000
     leader_wait_us: int = 2_000_000
     outcome_wait_us: int = 1_500_000
+    pending_commands_max: int = 10_000
+    """Commands that a node takes in before it refuses more."""
     flush_log_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 10_000
     segment_bytes: int = 262_144
@@ -104,7 +116,9 @@ def stream(seed: int, name: str) -> random.Random:
     return random.Random(f"quoit/{seed}/{name}")
 
 
-def draw(seed: int, *, nodes: int = 0) -> Options:
+def draw(
+    seed: int, *, nodes: int = 0, consensus: str = "raft", quorum: str = "majority"
+) -> Options:
     """The options of `seed`. `nodes` fixes the size of the cluster."""
     rng = stream(seed, "options")
     size = rng.choices((3, 5, 1, 4), (80, 12, 3, 5))[0]
@@ -120,6 +134,8 @@ def draw(seed: int, *, nodes: int = 0) -> Options:
     return Options(
         seed=seed,
         nodes=size,
+        consensus=consensus,
+        quorum=quorum,
         shards=rng.choices((1, 2, 3, 4), (40, 30, 15, 15))[0],
         lease=rng.random() < 0.8,
         drift_ppm=rng.choice((10_000, 10_000, 1_000, 50_000)),
@@ -134,7 +150,9 @@ def draw(seed: int, *, nodes: int = 0) -> Options:
         latency_us=rng.choice((100, 300, 1_000, 5_000)),
         jitter_us=rng.choice((50, 300, 2_000, 10_000)),
         disk_us=rng.choice((100, 800, 800, 5_000)),
+        election_timeout_us=rng.choice((150_000, 300_000, 300_000, 600_000)),
+        pending_commands_max=rng.choice((2, 10_000, 10_000, 10_000, 10_000)),
         flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
         log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
-        segment_bytes=rng.choice((16_384, 65_536)) if small_log else 262_144,
+        segment_bytes=rng.choice((8_192, 16_384, 65_536, 262_144)),
     )

@@ -93,7 +93,7 @@ def run_scenario(
         story.judge()
     story.nemesis.stop()
     settle(world)
-    return judge(world)
+    return judge(world, story.nemesis.timeline)
 
 
 class Story:
