@@ -21,7 +21,7 @@ CORE = (
 """Trace events that the cores of both protocols have."""
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "raft": (*CORE, "truncate"),
-    "paxos": (*CORE, "void", "settled"),
+    "paxos": (*CORE, "void"),
 }
 """Protocol -> trace events of its core."""
 NODE = (
