@@ -3,6 +3,7 @@
     quoit sim --seeds 1..300          many seeds
     quoit sim --seed 17 --trace       one, with every event on standard error
     quoit sim run leader-isolated     a scenario (or a TOML file); `quoit sim run` lists them
+    quoit sim shrink --seed 17        a failing seed made small, and written as a scenario file
     quoit sim mutants                 deliberate bugs: each must be caught
 
 Exit codes: 0 all passed; 10 a node crashed; 11 no progress after healing; 12 a promise was broken;
@@ -17,6 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 
@@ -24,8 +27,10 @@ from quoit.base.errors import BadRequest
 from quoit.quorum.members import MODES
 from quoit.sim import scenario as scenarios
 from quoit.sim.coverage import ENOUGH_RUNS, Coverage
+from quoit.sim.mutants import applied, find, hunt_all
 from quoit.sim.options import Options, draw
 from quoit.sim.run import Result, run
+from quoit.sim.shrink import as_toml, shrink, tell
 from quoit.sim.world import CORRECTNESS, CRASH, INCONCLUSIVE, LIVENESS
 
 __all__ = ["main"]
@@ -41,12 +46,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="quoit sim", description="Run whole clusters on simulated time, faults and all."
     )
-    parser.add_argument("what", nargs="*", help="run NAME|FILE, or mutants [ID ...]")
+    parser.add_argument("what", nargs="*", help="run NAME|FILE, shrink, or mutants [ID ...]")
     parser.add_argument("--seed", type=int, help="run this seed")
     parser.add_argument("--seeds", type=_range, help="run these seeds: A..B", metavar="A..B")
     parser.add_argument("--consensus", choices=["raft", "paxos"], default="raft")
     parser.add_argument("--quorum", choices=MODES, default="majority")
     parser.add_argument("--nodes", type=int, default=0, help="size of the cluster (default: drawn)")
+    parser.add_argument(
+        "--mutant", default="", help="shrink: with this deliberate bug", metavar="ID"
+    )
+    parser.add_argument("--out", default="", help="shrink: the file to write", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one JSON object per run")
     parser.add_argument("--trace", action="store_true", help="every event on standard error")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
@@ -55,9 +64,9 @@ def main(argv: list[str]) -> int:
     try:
         if options.what[:1] == ["run"]:
             return _run_scenarios(options.what[1:], seeds or [1], options)
+        if options.what == ["shrink"]:
+            return _shrink(seeds, options)
         if options.what[:1] == ["mutants"]:
-            from quoit.sim.mutants import hunt_all
-
             return hunt_all(options.what[1:], options.json)
         if options.what:
             parser.error(f"unknown: {options.what[0]}")
@@ -132,6 +141,30 @@ def _variants(scenario: scenarios.Scenario, seed: int, args: argparse.Namespace)
     changes = {"consensus": args.consensus, "quorum": args.quorum}
     mine = {name: value for name, value in changes.items() if name not in scenario.options}
     return [msgspec.structs.replace(options, **mine) for options in scenario.runs(seed)]
+
+
+def _shrink(seeds: list[int], args: argparse.Namespace) -> int:
+    """Make the first failing seed small; 0 if a small one was found and written."""
+    with ExitStack() as stack:
+        changes: dict[str, object] = {}
+        nodes = args.nodes
+        if args.mutant:
+            mutant = find(args.mutant)
+            stack.enter_context(applied(mutant))
+            changes, nodes = mutant.options, mutant.nodes
+        if not seeds and not args.mutant:
+            raise BadRequest("say which seed fails: quoit sim shrink --seed N")
+        for seed in seeds or range(1, 101):
+            drawn = draw(seed, nodes=nodes, consensus=args.consensus, quorum=args.quorum)
+            found = shrink(msgspec.structs.replace(drawn, **changes))
+            if found is not None:
+                print("\n".join(tell(found)))
+                path = Path(args.out or f"shrunk-{seed}.toml")
+                path.write_text(as_toml(found.scenario))
+                print(f"written: {path}; repeat: quoit sim run {path}")
+                return 0
+    print(f"none of {len(seeds) or 100} seeds fails")
+    return 1
 
 
 class Report:

@@ -13,6 +13,8 @@ class NetworkFaults(Faults):
 
     def _cut(self, kind: str, pairs: list[tuple[int, int]], length_us: int) -> None:
         network = self.world.network
+        shown = ",".join(f"{sender}>{receiver}" for sender, receiver in pairs)
+        self.world.note(0, "cut", links=shown, seconds=length_us / 1e6)
         for sender, receiver in pairs:
             network.cut(sender, receiver, kind)
 
@@ -115,6 +117,8 @@ class NetworkFaults(Faults):
 
     def _set_links(self, rng: random.Random, field: str, value: float | int) -> None:
         links = self._links(rng)
+        shown = ",".join(f"{link.sender}>{link.receiver}" for link in links)
+        self.world.note(0, "links", **{field: value}, links=shown)
         for link in links:
             setattr(link, field, value)
 

@@ -281,6 +281,7 @@ class Machine:
         """The process stands still (SIGSTOP); its clock runs on."""
         if self.node is not None:
             self.paused = kind
+            self.world.note(self.id, "pause", kind=kind)
 
     def resume(self) -> None:
         """It goes on: what waited arrives at once, before or after its timers."""

@@ -21,7 +21,7 @@ Step = dict[str, Any]
 
 
 def _us(seconds: float) -> int:
-    return int(seconds * 1e6)
+    return round(seconds * 1e6)
 
 
 class Story:
