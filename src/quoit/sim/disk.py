@@ -114,6 +114,7 @@ class SimFile:
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write all of `data` to the cache."""
         self._changing("writing")
+        self._disk.on_step("pwrite", self.name)
         inode = self._inode
         end = offset + len(data)
         if self._disk.is_full and end > inode.room:
@@ -142,6 +143,7 @@ class SimFile:
     def sync(self) -> None:
         """Cache to platter, unless a fault says otherwise."""
         self._alive("syncing")
+        self._disk.on_step("sync", self.name)
         disk, inode = self._disk, self._inode
         if disk.sync_errors > 0:
             disk.sync_errors -= 1
@@ -163,6 +165,7 @@ class SimFile:
     def allocate(self, size: int) -> None:
         """Reserve room; the new part is zeros."""
         self._changing("reserving room for")
+        self._disk.on_step("allocate", self.name)
         inode = self._inode
         if self._disk.is_full and size > inode.room:
             self._disk.on_fault("full")
@@ -199,6 +202,7 @@ class SimDisk:
     life         of the process: files opened in an earlier one are dead
     sync_errors  how many of the next syncs fail
     on_fault     told of each fault that made an operation fail
+    on_step      told of each change (operation, file or "" for the directory) before it is made
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -212,6 +216,7 @@ class SimDisk:
         self.is_readonly = False
         self.is_lying = False
         self.on_fault: Callable[[str], None] = _ignore
+        self.on_step: Callable[[str, str], None] = _ignore_step
 
     # base.seams.Disk
 
@@ -238,6 +243,7 @@ class SimDisk:
     def remove(self, name: str) -> None:
         """Delete a file; one that is open stays usable."""
         self._changing(f"removing {name}")
+        self.on_step("remove", name)
         if name not in self._names:
             raise FileNotFoundError(name)
         del self._names[name]
@@ -246,6 +252,7 @@ class SimDisk:
     def rename(self, old: str, new: str) -> None:
         """Rename, replacing `new`."""
         self._changing(f"renaming {old}")
+        self.on_step("rename", old)
         if old not in self._names:
             raise FileNotFoundError(old)
         self._names[new] = self._names.pop(old)
@@ -253,6 +260,7 @@ class SimDisk:
 
     def sync_directory(self) -> None:
         """Make creations, removals and renames durable."""
+        self.on_step("sync", "")
         if self.sync_errors > 0:
             self.sync_errors -= 1
             self.on_fault("sync_error")
@@ -454,4 +462,8 @@ class SimDisk:
 
 
 def _ignore(kind: str) -> None:
+    """Nobody wants to know."""
+
+
+def _ignore_step(operation: str, name: str) -> None:
     """Nobody wants to know."""

@@ -3,6 +3,7 @@
 import random
 
 from quoit.sim.clock import PPM
+from quoit.sim.crash_points import OFTEN, POINTS
 from quoit.sim.fault_base import Faults
 from quoit.sim.machine import TURN_US, Machine
 
@@ -60,6 +61,29 @@ class MachineFaults(Faults):
         machine.stop(power=rng.random() < 0.5, reason="oust")
         delay = 4 * self.options.election_timeout_us + self._spread(rng, 200_000)
         self.world.after(delay, self._revive, rng, machine)
+
+    def _do_crash_point(self, rng: random.Random) -> None:
+        """Some points are armed; whoever reaches one dies there. Those that every log write passes on
+        one machine, the others on all, as nobody knows who will get there."""
+        machines = list(self.world.machines.values())
+        rare = [point for point in POINTS if point not in OFTEN]
+        for point in [*rng.sample(OFTEN, 2), *rng.sample(rare, 6)]:
+            chosen = [rng.choice(machines)] if point in OFTEN else machines
+            if point.startswith("boot") and chosen[0].node is not None:
+                chosen[0].stop(power=rng.random() < 0.5, reason="crash_point")
+            for machine in chosen:
+                machine.crashes.arm(point)
+                self.world.note(machine.id, "armed", point=point)
+        self.world.after(50_000, self._restart_the_dead, rng)
+
+    def _restart_the_dead(self, rng: random.Random) -> None:
+        """Whoever died at a point starts again soon, and may reach the next one."""
+        if self.stopped:
+            return
+        for machine in self.world.machines.values():
+            if machine.node is None and rng.random() < 0.3:
+                self.world.start(machine.id)
+        self.world.after(100_000, self._restart_the_dead, rng)
 
     def _do_boot_fail(self, rng: random.Random) -> None:
         """The process is killed and cannot start at first: its disk is read-only, full or failing."""

@@ -17,6 +17,7 @@ from quoit.node.node import Node
 from quoit.node.replica import Replica
 from quoit.quorum.agreement import Ready
 from quoit.sim.clock import NodeClock
+from quoit.sim.crash_points import CrashHere, CrashPoints, WatchedEngine, points_of
 from quoit.sim.disk import SimDisk
 from quoit.sim.engine import SimEngine
 from quoit.sim.options import Options, stream
@@ -123,7 +124,8 @@ class Machine:
         self.disk = SimDisk(stream(world.options.seed, f"disk/{number}"))
         self.disk.on_fault = world.hit
         self.unsound = False
-        self.crash_points: list[str] = []
+        self.crashes = CrashPoints(self._crashing)
+        self.disk.on_step = self.crashes.disk_step
         self.engine = SimEngine()
         self.buffered = BufferedEngine(self.engine, 0, 0)
         self.log: Log | None = None
@@ -160,14 +162,18 @@ class Machine:
         self.tick_due_us = -1
         self.clock.reboot(self.rng.randrange(1, 1 << 40))
         try:
+            self.crashes.phase = "boot"
             self.log, recovery = self._open_log()
             self.recovery = recovery
-            self.buffered = BufferedEngine(self.engine, 2000, 4000)
+            self.buffered = WatchedEngine(self.engine, 2000, 4000)
+            self.buffered.points = self.crashes
             node = WatchedNode(
                 config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace
             )
-        except DiskFault as error:
+        except (DiskFault, CrashHere) as error:
             self.world.note(self.id, "start_failed", error=str(error))
+            if isinstance(error, CrashHere):
+                self.disk.crash(torn=True)
             return
         except Exception as error:
             self.world.broken(self, error)
@@ -187,6 +193,13 @@ class Machine:
         self.world.note(self.id, event, **facts)
         # The node says who leads a shard under the name that cores use for becoming leader.
         self.world.saw("leader_known" if event == "leader" and "leader" in facts else event)
+        if event == "snapshot_installed":
+            self.crashes.reach("snapshot installed")
+
+    def _crashing(self, point: str) -> None:
+        self.world.hit("crash_point")
+        self.world.saw(f"crash {point}")
+        self.world.note(self.id, "crash_point", point=point)
 
     def count_up(self) -> None:
         """Tell what the process has counted so far; it ends, or the run does."""
@@ -225,11 +238,13 @@ class Machine:
                 if chance < 0.33:
                     self.disk.sync_error(times=1)
                 self.disk.on_fault = _nothing_of
+                armed, self.crashes.armed = self.crashes.armed, []
                 with suppress(DiskFault):
                     self.log.commit(write)
                     if chance < 0.16:
                         self.log.note(write)
                 self.disk.on_fault = self.world.hit
+                self.crashes.armed = armed
         self.disk.clear_faults()
         if power:
             self.disk.crash(torn=self.rng.random() < 0.7)
@@ -307,8 +322,15 @@ class Machine:
             call(*args)
         except WorldFault as error:
             self.fail(str(error))
+        except CrashHere as point:
+            self._crash(str(point))
         except Exception as error:
             self.world.broken(self, error)
+
+    def _crash(self, point: str) -> None:
+        """The process, or with it the machine, ends at a crash point."""
+        self.writing = None if self.crashes.phase else self.writing
+        self.stop(power=self.rng.random() < 0.5, reason=point)
 
     # Turns
 
@@ -344,6 +366,7 @@ class Machine:
             session.sink.fill(ticket, reply)
         if effects.flush_engine:
             delay = self.rng.randrange(1_000, 100_000)
+            self.crashes.reach("flush begin")
             count = self.engine.begin_flush()
             world.after(delay, self._flushed, self.life, count, effects.flush_engine)
         if world.options.check_each_turn:
@@ -366,13 +389,26 @@ class Machine:
             return
         self.writing = None
         failing = self.disk.sync_errors
+        crashes = self.crashes
         try:
+            for point in points_of(write, "before"):
+                crashes.reach(point)
+            crashes.phase = "commit"
             self.log.commit(write)
+            crashes.phase = "note"
             self.log.note(write)
+            for point in points_of(write, "after"):
+                crashes.reach(point)
+            crashes.reach("persisted")
         except DiskFault as error:
             # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
             self.fail(f"log write: {error}")
             return
+        except CrashHere as point:
+            self._crash(str(point))
+            return
+        finally:
+            crashes.phase = ""
         if failing and self.disk.sync_errors < failing:
             self.world.fail(
                 "correctness", "FAILSTOP", f"node {self.id} went on after a failed sync"
@@ -400,6 +436,7 @@ class Machine:
     def _flushed(self, life: int, count: int, token: int) -> None:
         if life == self.life and self.node is not None:
             self.engine.end_flush(count)
+            self._guarded(self.crashes.reach, "flush end")
             self.post(self._on_flushed, token)
 
     def _on_flushed(self, token: int) -> None:

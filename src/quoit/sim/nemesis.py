@@ -43,7 +43,7 @@ class Nemesis(NetworkFaults, DiskFaults):
             machine.hang_until = 0
             machine.disk_us = self.options.disk_us
             machine.turn_us = TURN_US
-            machine.crash_points = []
+            machine.crashes.armed = []
             machine.resume()
             if machine.node is None:
                 self.world.start(machine.id)
@@ -53,9 +53,10 @@ class Nemesis(NetworkFaults, DiskFaults):
     def _next(self) -> None:
         if self.stopped:
             return
-        kinds = self.options.faults
+        kinds, weights = self.options.faults, self.options.weights
         if kinds:
-            self.inflict(self.rng.choice(kinds), len(self.timeline) + 1)
+            kind = self.rng.choices(kinds, weights or None)[0]
+            self.inflict(kind, len(self.timeline) + 1)
         self.world.after(1 + self._spread(self.rng, self.options.fault_gap_us), self._next)
 
     def _make_sure(self) -> None:

@@ -25,6 +25,7 @@ from quoit.sim.options import Options, stream
 __all__ = ["Link", "Network"]
 
 _RETRANSMIT_US = 200_000
+_TAIL = 20
 
 
 class Scheduler(Protocol):
@@ -97,6 +98,7 @@ class Network:
         self.rng = stream(options.seed, "network")
         self.latency_us = options.latency_us
         self.jitter_us = options.jitter_us
+        self.tail_share = options.tail_share
         self.frames = 0
         ids = range(1, options.nodes + 1)
         self.links = {(a, b): Link(a, b) for a in ids for b in ids if a != b}
@@ -123,6 +125,8 @@ class Network:
         rng = self.rng
         now = self.world.now_us
         delay = self.latency_us + self._spread(self.jitter_us)
+        if self.tail_share and rng.random() < self.tail_share:
+            delay *= _TAIL
         if link.delay_us:
             delay += self._spread(link.delay_us)
             self.world.hit("jitter")

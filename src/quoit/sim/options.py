@@ -28,6 +28,7 @@ FAULTS: dict[str, str] = {
     "swizzle": "N11 links stop one by one and return in another order",
     "kill": "P1 a process is killed (what it had written stays)",
     "kill_all": "P1 all processes are killed",
+    "crash_point": "P2 a process dies at named steps of making something durable",
     "oust": "P1 the newest leader is killed for longer than an election takes",
     "boot_fail": "P5 a process cannot start at first",
     "pause": "P3 a process stands still",
@@ -50,6 +51,10 @@ FAULTS: dict[str, str] = {
     "transfer": "a node is asked to hand its leaderships over",
 }
 """Fault kind -> what it does and its number in the catalogue."""
+
+
+_WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
+"""Kinds that need more occasions than others to touch something."""
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -80,9 +85,13 @@ class Options(msgspec.Struct, kw_only=True):
     """Mean length of a fault."""
     faults: list[str] = []
     """Kinds that may happen."""
+    weights: list[int] = []
+    """How often each of them happens, relative to the others; empty: equally often."""
     latency_us: int = 300
     jitter_us: int = 300
     """Mean of an exponential part of each frame's delay."""
+    tail_share: float = 0.0
+    """Of all frames, so many take twenty times as long."""
     disk_us: int = 800
     """Mean duration of a log write with its sync."""
     election_timeout_us: int = 300_000
@@ -92,6 +101,9 @@ class Options(msgspec.Struct, kw_only=True):
     outcome_wait_us: int = 1_500_000
     pending_commands_max: int = 10_000
     """Commands that a node takes in before it refuses more."""
+    inflight_batches_max: int = 4
+    pipelined_commands_min: int = 0
+    """Fewer waiting commands make no further batch; 0: one or two, by the node's number."""
     flush_log_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 10_000
     segment_bytes: int = 262_144
@@ -130,7 +142,11 @@ def draw(
     if rng.random() < 0.7 and not any(kind in kinds for kind in ("kill", "power_cut", "split")):
         kinds.append(rng.choice(("kill", "power_cut", "split")))
     kinds = [kind for kind in FAULTS if kind in kinds]
-    small_log = rng.random() < 0.4
+    # Some faults show only where segments of the log begin and end.
+    often = "full" in kinds or "crash_point" in kinds
+    segments = (8_192,) if often else (8_192, 16_384, 65_536, 262_144)
+    small_log = rng.random() < 0.5 or "crash_point" in kinds
+    weights = [_WEIGHTS.get(kind, 1) * rng.choice((2, 2, 3, 6)) for kind in kinds]
     return Options(
         seed=seed,
         nodes=size,
@@ -147,12 +163,16 @@ def draw(
         fault_gap_us=rng.choice((250_000, 500_000, 1_000_000)),
         fault_length_us=rng.choice((300_000, 1_000_000, 2_000_000)),
         faults=kinds,
+        weights=weights,
         latency_us=rng.choice((100, 300, 1_000, 5_000)),
         jitter_us=rng.choice((50, 300, 2_000, 10_000)),
+        tail_share=rng.choice((0.0, 0.0, 0.01, 0.05)),
+        inflight_batches_max=rng.choice((1, 2, 4, 4)),
+        pipelined_commands_min=rng.choice((0, 0, 1, 4)),
         disk_us=rng.choice((100, 800, 800, 5_000)),
         election_timeout_us=rng.choice((150_000, 300_000, 300_000, 600_000)),
         pending_commands_max=rng.choice((2, 10_000, 10_000, 10_000, 10_000)),
         flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
         log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
-        segment_bytes=rng.choice((8_192, 16_384, 65_536, 262_144)),
+        segment_bytes=rng.choice(segments),
     )
