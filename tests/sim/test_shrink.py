@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from quoit.sim.command import main
 from quoit.sim.mutants import applied, find
-from quoit.sim.options import draw
+from quoit.sim.options import changed, draw
 from quoit.sim.scenario import parse, run_scenario
 from quoit.sim.shrink import as_toml, shrink
 
 
 def test_a_mutants_run_shrinks_to_the_fault_that_it_takes() -> None:
     mutant = find("xS3")
-    options = msgspec.structs.replace(draw(1, nodes=3), **mutant.options)
+    options = changed(draw(1, nodes=3), mutant.options)
     with applied(mutant):
         found = shrink(options)
         assert found is not None

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,7 @@ from quoit.quorum.members import MODES
 from quoit.sim import scenario as scenarios
 from quoit.sim.coverage import ENOUGH_RUNS, Coverage
 from quoit.sim.mutants import applied, find, hunt_all
-from quoit.sim.options import Options, draw
+from quoit.sim.options import Options, changed, draw
 from quoit.sim.run import Result, run
 from quoit.sim.shrink import as_toml, shrink, tell
 from quoit.sim.world import CORRECTNESS, CRASH, INCONCLUSIVE, LIVENESS
@@ -146,7 +147,7 @@ def _variants(scenario: scenarios.Scenario, seed: int, args: argparse.Namespace)
 def _shrink(seeds: list[int], args: argparse.Namespace) -> int:
     """Make the first failing seed small; 0 if a small one was found and written."""
     with ExitStack() as stack:
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         nodes = args.nodes
         if args.mutant:
             mutant = find(args.mutant)
@@ -156,7 +157,7 @@ def _shrink(seeds: list[int], args: argparse.Namespace) -> int:
             raise BadRequest("say which seed fails: quoit sim shrink --seed N")
         for seed in seeds or range(1, 101):
             drawn = draw(seed, nodes=nodes, consensus=args.consensus, quorum=args.quorum)
-            found = shrink(msgspec.structs.replace(drawn, **changes))
+            found = shrink(changed(drawn, changes))
             if found is not None:
                 print("\n".join(tell(found)))
                 path = Path(args.out or f"shrunk-{seed}.toml")

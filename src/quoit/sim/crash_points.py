@@ -48,6 +48,7 @@ POINTS: dict[str, str] = {
 OFTEN = (
     "boot pwrite log", "boot sync log", "boot pwrite mark", "boot sync mark", "commit pwrite log",
     "commit sync log", "note pwrite mark", "persisted", "engine before write", "engine after write",
+    "commit pwrite mark", "commit sync mark", "settle", "flush begin", "flush end",
 )  # fmt: skip
 """Points that a node reaches all the time, or at each start."""
 

@@ -67,7 +67,7 @@ class MachineFaults(Faults):
         one machine, the others on all, as nobody knows who will get there."""
         machines = list(self.world.machines.values())
         rare = [point for point in POINTS if point not in OFTEN]
-        for point in [*rng.sample(OFTEN, 2), *rng.sample(rare, 6)]:
+        for point in [*rng.sample(OFTEN, 3), *rng.sample(rare, 4)]:
             chosen = [rng.choice(machines)] if point in OFTEN else machines
             if point.startswith("boot") and chosen[0].node is not None:
                 chosen[0].stop(power=rng.random() < 0.5, reason="crash_point")

@@ -23,7 +23,7 @@ from quoit.sim import scenario as scenarios
 from quoit.sim.mutant_table import MUTANTS as RAFT_MUTANTS
 from quoit.sim.mutant_table import Mutant
 from quoit.sim.mutant_table_paxos import PAXOS_MUTANTS
-from quoit.sim.options import draw
+from quoit.sim.options import changed, draw
 from quoit.sim.run import Result, run
 
 __all__ = ["MUTANTS", "applied", "find", "hunt", "hunt_all"]
@@ -102,7 +102,7 @@ def _run_once(mutant: Mutant, seed: int) -> Result:
     if mutant.scenario:
         scenario = scenarios.load(mutant.scenario)
         return scenarios.run_scenario(scenario, scenario.runs(seed)[0])
-    return run(msgspec.structs.replace(draw(seed, nodes=mutant.nodes), **mutant.options))
+    return run(changed(draw(seed, nodes=mutant.nodes), mutant.options))
 
 
 def hunt_all(ids: list[str], as_json: bool = False) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FAULTS", "Options", "draw", "stream"]
+__all__ = ["FAULTS", "Options", "changed", "draw", "stream"]
 
 FAULTS: dict[str, str] = {
     "split": "N1 clean split into two sides",
@@ -126,6 +126,13 @@ def stream(seed: int, name: str) -> random.Random:
     """The seed's random numbers for one purpose."""
     # A string seed is hashed with SHA-512 by `random`, so PYTHONHASHSEED does not matter.
     return random.Random(f"quoit/{seed}/{name}")
+
+
+def changed(options: Options, changes: dict[str, Any]) -> Options:
+    """`options` with some of them replaced; other fault kinds are equally likely unless weighted."""
+    if "faults" in changes:
+        changes = {"weights": [], **changes}
+    return msgspec.structs.replace(options, **changes)
 
 
 def draw(

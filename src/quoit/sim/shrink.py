@@ -136,7 +136,8 @@ def _as_scenario(options: Options, faults: list[Fault], check: str) -> Scenario:
     changed = {
         name: value
         for name, value in mine.items()
-        if name == "seed" or (value != plain[name] and name not in ("faults", "fault_gap_us"))
+        if name == "seed"
+        or (value != plain[name] and name not in ("faults", "weights", "fault_gap_us"))
     }
     steps: list[Step] = [
         {"at": one.at_us / 1e6, "do": "fault", "kind": one.kind, "number": one.number}
