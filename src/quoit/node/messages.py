@@ -7,7 +7,9 @@ is never retransmitted by quoit: after a broken connection the outcome of what w
 import msgspec
 
 from quoit.base.errors import PeerFault
+from quoit.node.config import PeerInfo
 from quoit.quorum.agreement import SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft.messages import RaftMessage
 
 __all__ = [
@@ -17,9 +19,13 @@ __all__ = [
     "CoreMessage",
     "Forward",
     "Frame",
+    "Leading",
+    "NodeList",
     "SnapshotAck",
     "SnapshotChunk",
     "TransactionForward",
+    "VacancyAsk",
+    "VacancyReply",
     "decode_frame",
     "decode_transaction",
     "encode_frame",
@@ -72,9 +78,42 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
     ok: bool
 
 
+class NodeList(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """The nodes that the sender knows, told when it connects and when it learns of another."""
+
+    own: PeerInfo
+    """The sender, which knows best where its ports are."""
+    others: list[PeerInfo]
+
+
+class VacancyAsk(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """May this node be made a member: is what it held of the shard gone?"""
+
+    shard: int
+    operation: int
+
+
+class VacancyReply(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """Sent behind all that an earlier replica of the shard had to say, on the same connection."""
+
+    shard: int
+    operation: int
+    vacant: bool
+
+
+class Leading(msgspec.Struct, frozen=True, array_like=True):
+    """The sender leads the shard, which has these members as of the entry at config_index; they are
+    agreed on. It invites nodes that hold no replica yet, and tells others that theirs is not wanted."""
+
+    shard: int
+    term: int
+    config_index: int
+    members: Members
+
+
 CoreMessage = RaftMessage
 """What agreement cores say to one another."""
-Other = SnapshotChunk | SnapshotAck
+Other = SnapshotChunk | SnapshotAck | NodeList | VacancyAsk | VacancyReply
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -87,8 +126,8 @@ class Frame(msgspec.Struct, array_like=True):
     """(request id, encoded RESP reply)."""
     refused: list[tuple[int, int]]
     """(request id, leader or 0): proven not applied, ask there."""
-    leading: list[tuple[int, int]]
-    """(shard, term) that the sender leads, told to nodes that hold no replica of it."""
+    leading: list[Leading]
+    """What the sender leads."""
     other: list[Other]
 
 
