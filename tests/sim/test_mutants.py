@@ -3,10 +3,9 @@
 import inspect
 
 import pytest
-from quoit.core import election
 
-from quoit.sim.mutant_table import MUTANTS
-from quoit.sim.mutants import applied, hunt
+from quoit.raft import election
+from quoit.sim.mutants import MUTANTS, applied, hunt
 
 QUICK = {"xR1": 5, "xR2": 2, "xR8": 5, "xS3": 8, "xR12a": 1}
 

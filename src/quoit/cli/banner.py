@@ -5,6 +5,7 @@ import shutil
 from quoit import __version__
 from quoit.cli.config import ServeConfig
 from quoit.gateways.admin.access import is_loopback
+from quoit.quorum.members import quorums
 from quoit.runtime.options import NodeOptions
 
 __all__ = ["banner", "human_bytes", "url_host"]
@@ -15,7 +16,7 @@ LINES_MAX = 14
 def banner(options: NodeOptions, settings: ServeConfig) -> str:
     """At most LINES_MAX lines."""
     count = len(options.peers)
-    quorum = options.replication_factor // 2 + 1
+    quorum = quorums(options.quorum, options.replication_factor).write
     own = next(peer for peer in options.peers if peer.id == options.node_id)
     host, admin_host = url_host(own.host), url_host(settings.admin_host)
     free = shutil.disk_usage(settings.data_dir).free
@@ -38,7 +39,7 @@ def banner(options: NodeOptions, settings: ServeConfig) -> str:
     head = (
         f"quoit {__version__}  node {options.name} · cluster {options.cluster_id} · "
         f"{count} node{'' if count == 1 else 's'}, {options.replication_factor} "
-        f"cop{'y' if options.replication_factor == 1 else 'ies'}, quorum {quorum}"
+        f"cop{'y' if options.replication_factor == 1 else 'ies'}, quorum {quorum}, {options.consensus}"
     )
     width = max(len(name) for name, _ in rows)
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in rows)])

@@ -70,7 +70,14 @@ class LocalCluster:
         names = ", ".join(node["name"] for node in self.nodes) or "none"
         raise NoSuchNode(f"there is no node {name!r} in {self.directory}; there are: {names}")
 
-    def create(self, count: int, base_port: int = 0, shards: int = 0) -> None:
+    def create(
+        self,
+        count: int,
+        base_port: int = 0,
+        shards: int = 0,
+        consensus: str = "raft",
+        quorum: str = "majority",
+    ) -> None:
         """Write a new cluster's description; nothing is started."""
         if count < 1:
             raise BadRequest("a cluster needs at least one node")
@@ -88,7 +95,10 @@ class LocalCluster:
             for number, (resp, admin, peer) in enumerate(ports, start=1)
         ]
         cluster_id = f"local-{secrets.token_hex(4)}"
-        self.data = {"cluster_id": cluster_id, "shards": shards, "nodes": nodes}
+        self.data = {
+            "cluster_id": cluster_id, "shards": shards, "consensus": consensus, "quorum": quorum,
+            "nodes": nodes,
+        }  # fmt: skip
         self.directory.mkdir(parents=True, exist_ok=True)
         secret = self.directory / "secret"
         secret.touch(mode=0o600)
@@ -173,6 +183,8 @@ class LocalCluster:
             "--cluster-id", self.data["cluster_id"], "--data-dir", node["data"],
             "--resp-port", _port(node["resp"]), "--admin-port", _port(node["admin"]),
             "--peer-port", _port(node["peer"]), "--shards", str(self.data["shards"]),
+            "--consensus", self.data.get("consensus", "raft"),
+            "--quorum", self.data.get("quorum", "majority"),
         ]  # fmt: skip
         for other in self.nodes:
             places = f"{other['peer']}/{_port(other['resp'])}/{_port(other['admin'])}"

@@ -15,6 +15,7 @@ import msgspec
 from quoit.base.errors import BadRequest
 from quoit.cli.nearest import did_you_mean
 from quoit.gateways.admin.access import is_loopback
+from quoit.quorum.members import MODES
 from quoit.runtime.options import NodeOptions, PeerAddress
 
 __all__ = ["ServeConfig", "load", "node_options", "parse_peer"]
@@ -57,6 +58,9 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     drift_ppm: int = 10_000
     cache_bytes: int = 128 * 1024 * 1024
     consensus: str = "raft"
+    """At creation: raft or paxos."""
+    quorum: str = "majority"
+    """At creation: who accepts a write, a majority or all replicas (paxos only)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     ready_file: str = ""
@@ -132,8 +136,15 @@ def _ports_from_own_entry(values: dict[str, Any]) -> None:
 
 def _check(config: ServeConfig) -> None:
     _check_exposure(config)
-    if config.consensus != "raft":
-        raise BadRequest("consensus can be 'raft' only, for now")
+    if config.consensus not in ("raft", "paxos"):
+        raise BadRequest(f"consensus is raft or paxos, not {config.consensus!r}")
+    if config.quorum not in MODES:
+        raise BadRequest(f"quorum is {' or '.join(MODES)}, not {config.quorum!r}")
+    if config.quorum != "majority" and config.consensus != "paxos":
+        raise BadRequest(
+            f"quorum {config.quorum!r} takes another protocol: quoit serve --consensus paxos "
+            f"--quorum {config.quorum}"
+        )
     if config.heartbeat_ms < 1 or config.heartbeat_ms * 3 > config.election_timeout_ms:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
     bounds = {
@@ -220,6 +231,8 @@ def node_options(config: ServeConfig) -> NodeOptions:
         admin_port=config.admin_port,
         peers=sorted(peers, key=lambda peer: peer.id),
         shards=config.shards,
+        consensus=config.consensus,
+        quorum=config.quorum,
         replication_factor=min(config.replication_factor, len(peers)),
         election_timeout_us=config.election_timeout_ms * 1000,
         heartbeat_us=config.heartbeat_ms * 1000,

@@ -52,13 +52,17 @@ def start(
     shards: Annotated[
         int, typer.Option(min=0, max=1024, help="Of a new cluster; 0: 4, or the nodes.")
     ] = 0,
+    consensus: Annotated[str, typer.Option(help="Of a new cluster: raft or paxos.")] = "raft",
+    quorum: Annotated[
+        str, typer.Option(help="Of a new paxos cluster: majority or all.")
+    ] = "majority",
     json: AsJson = False,
 ) -> None:
     """Start the cluster in DIR (a new one if there is none) and wait until it can be used."""
     try:
         cluster = LocalCluster(directory)
         if not cluster.nodes:
-            cluster.create(nodes or NODES, base_port, shards)
+            cluster.create(nodes or NODES, base_port, shards, consensus, quorum)
         elif nodes not in (None, len(cluster.nodes)):
             raise BadRequest(
                 f"the cluster in {directory} has {len(cluster.nodes)} nodes; leave --nodes away, "

@@ -43,7 +43,13 @@ def serve(
         None
     ),
     cache_bytes: Annotated[int | None, typer.Option(help="[default: 134217728]")] = None,
-    consensus: Annotated[str | None, typer.Option(help="[default: raft]")] = None,
+    consensus: Annotated[
+        str | None, typer.Option(help="At creation: raft or paxos. [default: raft]")
+    ] = None,
+    quorum: Annotated[
+        str | None,
+        typer.Option(help="At creation, with paxos: writes need a majority or all replicas."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, text, json")] = None,
     ready_file: Annotated[str | None, typer.Option(help="Written when clients can come.")] = None,

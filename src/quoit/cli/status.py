@@ -61,7 +61,9 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
         leaders = f"{len(headless)} of {len(shards)} shards have no leader"
     else:
         leaders = f"All {len(shards)} shards have a leader"
-    if spare >= 0:
+    if str(status.get("consensus", "")).endswith("/all"):
+        lose = "each write needs all replicas of its shard"
+    elif spare >= 0:
         lose = f"you can lose {spare} more node{'' if spare == 1 else 's'}"
     else:
         lose = "some shards have no quorum and accept no writes"
@@ -76,6 +78,7 @@ def _show(status: dict[str, Any], text: str) -> None:
 
     console = Console()
     console.print(text, highlight=False)
+    console.print(f"consensus: {status['consensus']}", highlight=False)
     names = {peer["id"]: peer["name"] for peer in status["peers"]}
     nodes = Table("node", "state", "redis", "admin", box=None)
     for peer in status["peers"]:

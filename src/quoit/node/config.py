@@ -29,6 +29,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The nodes among which the shards were placed at creation; empty: all. Never changes."""
     shards: int = 0
     """Number of shards at creation; 0: 4, or the number of nodes if that is larger."""
+    consensus: str = "raft"
+    """raft or paxos; chosen at creation."""
+    quorum: str = "majority"
+    """Who must accept a write: a majority, or all replicas (paxos only); chosen at creation."""
     replication_factor: int = 3
     """Replicas of a shard; never more than there are nodes."""
     election_timeout_us: int = 300_000

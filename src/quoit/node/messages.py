@@ -8,6 +8,7 @@ import msgspec
 
 from quoit.base.errors import PeerFault
 from quoit.node.config import PeerInfo
+from quoit.paxos.messages import PaxosMessage
 from quoit.quorum.agreement import SnapshotMeta
 from quoit.quorum.members import Members
 from quoit.raft.messages import RaftMessage
@@ -111,7 +112,7 @@ class Leading(msgspec.Struct, frozen=True, array_like=True):
     members: Members
 
 
-CoreMessage = RaftMessage
+CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
 Other = SnapshotChunk | SnapshotAck | NodeList | VacancyAsk | VacancyReply
 

@@ -115,6 +115,7 @@ class Node:
         self.announcements = Announcements(self)
         self.expiry = Expiry(self)
         self.stopping = False
+        self.reads_anywhere = config.quorum == "all"
         self.wall_ms = dispatcher.wall_ms
         self.replicas = dispatcher.replicas
         self.replicas.update(build_replicas(self, recovery))
@@ -154,6 +155,8 @@ class Node:
         after_write = shard in unanswered
         if not after_write:
             replica = self.serving.get(shard)
+            if replica is None and self.reads_anywhere:
+                replica = self.replicas.get(shard)
             if replica is not None and replica.core.lease_valid(self.clock.now_us()):
                 reply = replica.read_now(spec, args, db, session.proto, self.wall_ms)
                 if reply is not None:

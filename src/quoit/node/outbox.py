@@ -7,7 +7,8 @@ Forwarded commands always share the ordinary stream, because a client's pipeline
 
 from quoit.base import limits
 from quoit.node.messages import Frame, encode_frame
-from quoit.raft.messages import AppendEntries, InstallSnapshot
+from quoit.paxos.messages import Accept, Promise
+from quoit.raft.messages import AppendEntries
 
 __all__ = ["Outbox"]
 
@@ -55,9 +56,7 @@ class Outbox:
 
 
 def _bulky(message: object) -> bool:
-    return isinstance(message, InstallSnapshot) or (
-        isinstance(message, AppendEntries) and bool(message.entries)
-    )
+    return isinstance(message, (AppendEntries, Accept, Promise)) and bool(message.entries)
 
 
 def _split(peer: int, frame: Frame, into: list[tuple[int, bytes]]) -> None:

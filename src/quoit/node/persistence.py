@@ -59,7 +59,11 @@ class Persistence:
         shard = replica.id
         if ready.hard_state is not None or ready.entries or ready.snapshot is not None:
             entries = ready.entries
-            self.updates.append(ShardUpdate(shard, ready.hard_state, entries, ready.snapshot, None))
+            self.updates.append(
+                ShardUpdate(
+                    shard, ready.hard_state, entries, ready.snapshot, None, chosen=ready.chosen
+                )
+            )
             index = term = 0
             if entries:
                 index, term = entries[-1].index, entries[-1].term

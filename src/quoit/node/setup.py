@@ -3,15 +3,14 @@
 from typing import TYPE_CHECKING
 
 from quoit.node.config import NodeConfig
+from quoit.node.cores import build_core
 from quoit.node.replica import Replica
 from quoit.node.router import Router
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
 from quoit.placement.ring import NodeInfo
 from quoit.placement.shard_map import ShardMap, ShardRange
-from quoit.quorum.agreement import Agreement, Entry, HardState, SnapshotMeta
+from quoit.quorum.agreement import SnapshotMeta
 from quoit.quorum.members import Members
-from quoit.raft.config import RaftConfig
-from quoit.raft.raft import Raft
 from quoit.storage.api import Recovery, ShardRecovery, ShardUpdate
 
 if TYPE_CHECKING:
@@ -59,48 +58,13 @@ def build_replicas(node: "Node", recovery: Recovery) -> dict[int, Replica]:
 
 
 def _build(node: "Node", shard: ShardRange, known: ShardRecovery | None) -> Replica:
-    """Where the engine is ahead of the log (the log's last write was not durable when the node died,
-    but a quorum's was) the log starts over behind it."""
-    found = known or ShardRecovery.empty(shard.id)
-    raw = node.engine.get(state_key(shard.id))
-    state = decode_state(raw)
+    state = decode_state(node.engine.get(state_key(shard.id)))
     members = state.members or Members(tuple(shard.replicas))
     fresh = known is None and not state.applied_index
-    entries = found.entries
-    first, first_term = found.compacted
-    applied, applied_term = state.applied_index, state.applied_term
-    last, last_term = (entries[-1].index, entries[-1].term) if entries else (first, first_term)
-    hard_state = found.hard_state or HardState()
-    damaged, must_reach, must_term = found.damaged, found.must_reach, found.must_term
-    if applied < first:
-        # The engine lost what it had flushed, and the log has forgotten it since: this replica must
-        # not be counted before a leader has brought it to where it was.
-        damaged = True
-        must_reach = max(must_reach, last)
-        must_term = max(must_term, last_term, hard_state.term)
-        entries, first, first_term = [], applied, applied_term
-        meta = SnapshotMeta(applied, applied_term, members)
-        owed = (must_reach, must_term)
-        node.persistence.updates.append(ShardUpdate(shard.id, None, [], meta, None, damaged=owed))
-    elif applied > first:
-        matches = first < applied <= last and entries[applied - first - 1].term == applied_term
-        if not matches:
-            entries, first, first_term = [], applied, applied_term
-            meta = SnapshotMeta(applied, applied_term, members)
-            node.persistence.updates.append(ShardUpdate(shard.id, None, [], meta, None))
-    if hard_state.term < applied_term:
-        # What the engine holds was agreed on in a term that the log lost, or never had: this replica
-        # is in that term at least. It promised no vote in it that the log would not know of.
-        hard_state = HardState(applied_term, 0)
-        node.persistence.updates.append(ShardUpdate(shard.id, hard_state, [], None, None))
-    core = _core(
-        node, shard.id, members, hard_state, entries, (first, first_term), applied,
-        fresh=fresh, damaged=damaged, must_reach=must_reach, must_term=must_term,
-    )  # fmt: skip
+    found = known or ShardRecovery.empty(shard.id)
+    replica = _replica(node, shard, members, found, state, fresh=fresh)
     if fresh and members.voters[0] == node.config.node_id:
-        core.campaign_soon(node.started_us)
-    replica = Replica(node.dispatcher, shard, core, node.engine, node.trace)
-    replica.started_with(members)
+        replica.core.campaign_soon(node.started_us)
     return replica
 
 
@@ -120,54 +84,22 @@ def empty_replica(
     node.engine.write([([], {state_key(shard.id): encode_state(state)})])
     found = former or ShardRecovery.empty(shard.id)
     owed = (found.must_reach, found.must_term) if found.damaged else None
-    hard_state = found.hard_state or HardState()
     start = SnapshotMeta(0, 0, members)
-    node.persistence.updates.append(
-        ShardUpdate(shard.id, hard_state, [], start, None, damaged=owed)
-    )
-    core = _core(
-        node, shard.id, members, hard_state, [], (0, 0), 0,
-        fresh=former is None, damaged=found.damaged,
-        must_reach=found.must_reach, must_term=found.must_term,
-    )  # fmt: skip
-    return Replica(node.dispatcher, shard, core, node.engine, node.trace)
+    node.persistence.updates.append(ShardUpdate(shard.id, None, [], start, None, damaged=owed))
+    return _replica(node, shard, members, found, state, fresh=former is None)
 
 
-def _core(
+def _replica(
     node: "Node",
-    shard: int,
+    shard: ShardRange,
     members: Members,
-    hard_state: HardState,
-    entries: list[Entry],
-    first: tuple[int, int],
-    applied: int,
+    found: ShardRecovery,
+    state: ShardState,
     *,
     fresh: bool,
-    damaged: bool,
-    must_reach: int,
-    must_term: int,
-) -> Agreement:
+) -> Replica:
     """The one place where a core is made."""
-    config = node.config
-    return Raft(
-        RaftConfig(
-            node_id=config.node_id,
-            election_timeout_us=config.election_timeout_us,
-            heartbeat_us=config.heartbeat_us,
-            lease_enabled=config.lease_enabled,
-            drift_ppm=config.drift_ppm,
-        ),
-        members=members,
-        hard_state=hard_state,
-        entries=entries,
-        first=first,
-        applied=applied,
-        rng=node.rng,
-        reader=node.log.reader(shard),
-        trace=node.trace,
-        now_us=node.clock.now_us(),
-        fresh=fresh,
-        damaged=damaged,
-        must_reach=must_reach,
-        must_term=must_term,
-    )
+    core = build_core(node, members, found, state, fresh=fresh)
+    replica = Replica(node.dispatcher, shard, core, node.engine, node.trace)
+    replica.started_with(members)
+    return replica

@@ -113,7 +113,7 @@ def node_status(node: _Source) -> NodeStatus:
         config.node_id,
         own_name,
         config.version,
-        "raft",
+        config.consensus if config.quorum == "majority" else f"{config.consensus}/{config.quorum}",
         (now - node.started_us) // 1000,
         peers,
         [_shard_status(node, shard) for shard in node.map.shards],

@@ -93,6 +93,8 @@ class Ready(msgspec.Struct, gc=False):
     """Read ids that must be asked of another leader; nothing was proven."""
     snapshot_wanted: list[NodeId]
     """Leader: these followers need entries that were compacted; send them a snapshot."""
+    chosen: Index = 0
+    """Paxos: with `entries`, make durable that instances up to here are chosen and are in the log."""
 
 
 class Agreement(Protocol):

@@ -18,7 +18,7 @@ class EntryLog:
 
     compacted_index, compacted_term  the last entry that was forgotten
     last_index   the newest entry; Invariant: compacted_index + len(terms)
-    terms        terms[i] is the term of entry compacted_index + 1 + i; Invariant: never fall
+    terms        terms[i] is the term of entry compacted_index + 1 + i; with Raft they never fall
     cache        the newest entries, ending at last_index; the first one's index is cache_first
     cache_first  Invariant: compacted_index < cache_first == last_index + 1 - len(cache)
     cache_bytes  sum of the cached entries' data
@@ -65,6 +65,14 @@ class EntryLog:
         self.terms.append(entry.term)
         self.cache.append(entry)
         self.cache_bytes += len(entry.data)
+
+    def replace(self, entry: Entry) -> None:
+        """Put `entry` in the place of the one at its index, which is in the cache."""
+        at = entry.index - self.cache_first
+        invariant(0 <= at < len(self.cache), "only a cached entry is replaced", index=entry.index)
+        self.cache_bytes += len(entry.data) - len(self.cache[at].data)
+        self.cache[at] = entry
+        self.terms[entry.index - self.compacted_index - 1] = entry.term
 
     def truncate(self, index: Index) -> None:
         """Remove the entries from `index` on."""
@@ -157,5 +165,3 @@ class EntryLog:
                 "the newest entry is where it belongs",
                 entry=newest.index, last=self.last_index,
             )  # fmt: skip
-        if self.terms:
-            invariant(self.compacted_term <= self.terms[0], "terms never fall")

@@ -43,12 +43,16 @@ class Rounds:
 
     def start(self, now_us: int) -> int:
         """A new round, started now."""
-        self.current += 1
+        self.note(self.current + 1, now_us)
+        return self.current
+
+    def note(self, round_number: int, now_us: int) -> None:
+        """Round `round_number` is the newest, started now."""
+        self.current = round_number
         self.current_us = now_us
         if now_us - self._remembered_us >= self._grain_us:
             self._remembered_us = now_us
             self._sent.append((self.current, now_us))
-        return self.current
 
     def quorum_reached(self, round_number: int) -> bool:
         """A quorum acknowledged `round_number`; True if that is news."""

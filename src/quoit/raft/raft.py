@@ -234,6 +234,7 @@ class Raft(Core):
         log = self.log
         last = log.last_index
         log.check()
+        invariant(not log.terms or log.compacted_term <= log.terms[0], "terms never fall")
         invariant(log.compacted_index <= self.applied_index, "compacted before applied")
         invariant(self.applied_index <= self.applying_index, "applied before handed out")
         invariant(self.applying_index <= self.commit_index, "handed out before committed")

@@ -72,7 +72,11 @@ class Driver:
         claim(
             RealDisk(options.data_dir),
             Identity(
-                options.cluster_id, options.node_id, options.shards, options.replication_factor
+                options.cluster_id,
+                options.node_id,
+                options.shards,
+                options.replication_factor,
+                options.agreement,
             ),
         )
         disk = RealDisk(str(Path(options.data_dir) / "log"))
@@ -120,6 +124,8 @@ class Driver:
             cluster_id=options.cluster_id,
             nodes=nodes,
             shards=options.shards,
+            consensus=options.consensus,
+            quorum=options.quorum,
             replication_factor=options.replication_factor,
             election_timeout_us=options.election_timeout_us,
             heartbeat_us=options.heartbeat_us,

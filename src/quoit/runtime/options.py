@@ -30,6 +30,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     admin_port: int = 7400
     peers: list[PeerAddress] = []
     shards: int = 0
+    consensus: str = "raft"
+    quorum: str = "majority"
     replication_factor: int = 3
     election_timeout_us: int = 300_000
     heartbeat_us: int = 60_000
@@ -38,3 +40,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     cache_bytes: int = 128 * 1024 * 1024
     """Bound of the cache of hot records."""
     engine: str = "rocks"
+
+    @property
+    def agreement(self) -> str:
+        """The protocol and, if unusual, its quorums: all nodes of a cluster must have the same."""
+        return self.consensus if self.quorum == "majority" else f"{self.consensus}/{self.quorum}"

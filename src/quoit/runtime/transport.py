@@ -107,9 +107,16 @@ class Acceptor(asyncio.Protocol):
             if not isinstance(message, handshake.Hello):
                 raise PeerFault("the first message must be a hello")
             if message.protocol != handshake.PROTOCOL:
-                raise PeerFault(f"protocol {message.protocol}, this node speaks 1")
+                raise PeerFault(
+                    f"protocol {message.protocol}, this node speaks {handshake.PROTOCOL}"
+                )
             if message.cluster_id != options.cluster_id:
                 raise PeerFault("a node of another cluster")
+            if message.agreement != options.agreement:
+                raise PeerFault(
+                    f"node {message.sender} runs {message.agreement}, this one {options.agreement}: "
+                    "give all nodes of a cluster the same --consensus and --quorum"
+                )
             if message.sender not in self.peers or message.receiver != options.node_id:
                 raise PeerFault(f"node {message.sender} looked for node {message.receiver}")
             if len(message.nonce) != 16:
@@ -146,7 +153,7 @@ class _Outgoing(asyncio.Protocol):
         options = dialer.events.options
         self.hello = handshake.Hello(
             handshake.PROTOCOL, options.cluster_id, options.node_id, dialer.address.id,
-            os.urandom(16),
+            os.urandom(16), options.agreement,
         )  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

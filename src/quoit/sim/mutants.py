@@ -20,13 +20,16 @@ import msgspec
 from quoit.base.check import invariant
 from quoit.base.errors import BadRequest
 from quoit.sim import scenario as scenarios
-from quoit.sim.mutant_table import MUTANTS, Mutant
+from quoit.sim.mutant_table import MUTANTS as RAFT_MUTANTS
+from quoit.sim.mutant_table import Mutant
+from quoit.sim.mutant_table_paxos import PAXOS_MUTANTS
 from quoit.sim.options import draw
 from quoit.sim.run import Result, run
 
-__all__ = ["applied", "hunt", "hunt_all"]
+__all__ = ["MUTANTS", "applied", "hunt", "hunt_all"]
 
 SEEDS_MAX = 500
+MUTANTS = RAFT_MUTANTS + PAXOS_MUTANTS
 
 
 @contextmanager

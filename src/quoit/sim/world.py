@@ -20,6 +20,8 @@ from quoit.node.messages import decode_frame
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state
 from quoit.quorum.agreement import Ready
+from quoit.quorum.members import quorums
+from quoit.sim.checkers.acceptances import AcceptanceChecker, ValueChecker
 from quoit.sim.checkers.election import ElectionChecker
 from quoit.sim.checkers.log_matching import LogMatchingChecker
 from quoit.sim.checkers.promises import PromiseChecker
@@ -77,14 +79,16 @@ class World:
         self.hash = blake2b(digest_size=16)
         self.rng = stream(options.seed, "world")
         self.elections = ElectionChecker()
-        self.logs = LogMatchingChecker()
+        paxos = options.consensus == "paxos"
+        self.logs: Any = ValueChecker() if paxos else LogMatchingChecker()
         self.replicas = ReplicaChecker()
-        self.promises = PromiseChecker()
+        self.promises: PromiseChecker = AcceptanceChecker() if paxos else PromiseChecker()
         self.commit_at_start: dict[tuple[int, int], int] = {}
         self.rounds_before: dict[tuple[int, int, int, int], tuple[int, int]] = {}
         self.newest_leader: dict[int, tuple[int, int]] = {}
         self.leaderships: list[tuple[int, int, int, int]] = []
-        self.check_leases = True
+        # Where every replica accepts each write, reads need no lease.
+        self.check_leases = options.quorum != "all"
         self.network = Network(self, options)
         self.machines = {
             number: Machine(self, number, self._clock(number))
@@ -110,6 +114,8 @@ class World:
             cluster_id="simulated",
             nodes=tuple(PeerInfo(one, f"n{one}") for one in self.machines),
             shards=options.shards,
+            consensus=options.consensus,
+            quorum=options.quorum,
             replication_factor=options.replication_factor,
             election_timeout_us=options.election_timeout_us,
             heartbeat_us=options.heartbeat_us,
@@ -199,11 +205,10 @@ class World:
             for shard, replica in node.replicas.items():
                 core: Any = replica.core
                 base = (core.log.compacted_index, core.log.compacted_term)
-                entries = [(one.index, one.term, one.data) for one in core.log.cache]
-                self._judge("MATCH", self.logs.recovered(machine.id, shard, base, entries))
-                known = [(one.index, one.term) for one in core.log.cache]
-                state = (core.term, core.vote)
-                self.promises.recovered(machine.id, shard, state, base, known)
+                cache = core.log.cache
+                self._judge("MATCH", self.logs.recovered(machine.id, shard, base, cache))
+                state = (core.term, getattr(core, "vote", 0))
+                self.promises.recovered(machine.id, shard, state, base, cache)
         self.network.connect_all(machine.id)
 
     def synced(self, machine: Machine, write: Write) -> None:
@@ -241,14 +246,14 @@ class World:
         if ready.snapshot is not None:
             self.logs.reset(machine.id, shard, ready.snapshot.index, ready.snapshot.term)
         if ready.entries:
-            entries = [(one.index, one.term, one.data) for one in ready.entries]
-            self._judge("MATCH", self.logs.written(machine.id, shard, entries))
-        voters = replica.range.replicas
+            self._judge("MATCH", self.logs.written(machine.id, shard, ready.entries))
+        members = core.members.voters
         for entry in ready.committed:
             if entry.index > self.elections.committed_index(shard):
-                quorum = len(voters) // 2 + 1
-                problem = self.promises.commits(shard, entry.index, entry.term, voters, quorum)
-                self._judge("QUORUM", problem)
+                quorum = quorums(self.options.quorum, len(members)).write
+                if entry.term:
+                    problem = self.promises.commits(shard, entry.index, entry.term, members, quorum)
+                    self._judge("QUORUM", problem)
             self.elections.applied(shard, entry.index, entry.term, core.term)
             problem = self.replicas.applied(machine.id, shard, entry.index, entry.term, entry.data)
             self._judge("APPLY", problem)
@@ -268,7 +273,9 @@ class World:
             self._judge("ELECT", self.elections.leads(shard, core.term, machine.id))
             began = self.commit_at_start.setdefault((shard, core.term), core.commit_index)
             own = core.term_at(core.commit_index) == core.term
-            if core.commit_index > began and not own and core.commit_index >= core.first_index:
+            raft = self.options.consensus == "raft"
+            held = core.commit_index >= core.first_index
+            if raft and core.commit_index > began and not own and held:
                 reason = f"node {machine.id} counts replicas of an entry of an older term"
                 self._judge("COMMIT", reason)
             self._judge("READ", self._early_rounds(machine, replica))
@@ -303,7 +310,8 @@ class World:
         problem = self.elections.complete(
             shard, core.term, machine.id, core.first_index, core.term_at(index)
         )
-        self._judge("COMPLETE", problem)
+        if not getattr(core, "settling", 0):
+            self._judge("COMPLETE", problem)
         if core.term <= self.newest_leader.get(shard, (0, 0))[0]:
             return
         self.newest_leader[shard] = (core.term, machine.id)

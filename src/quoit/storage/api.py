@@ -73,6 +73,8 @@ class ShardUpdate(msgspec.Struct, gc=False):
     """The shard was damaged and its leader has brought it up to date."""
     damaged: tuple[Index, Term] | None = None
     """(must_reach, must_term): data that this shard had promised to keep were lost."""
+    chosen: Index = 0
+    """Paxos: with `entries`, those up to here are chosen."""
 
 
 class ShardRecovery(msgspec.Struct):
@@ -88,6 +90,8 @@ class ShardRecovery(msgspec.Struct):
     """The greatest index that it may have acknowledged."""
     must_term: Term = 0
     """The greatest term that it may have promised."""
+    chosen: Index = 0
+    """Paxos: entries up to here are known to be chosen."""
 
     @classmethod
     def empty(cls, shard: ShardId) -> "ShardRecovery":

@@ -248,6 +248,8 @@ class Log:
                 known.last_index = index
                 if index > highest.get(shard, 0):
                     highest[shard] = index
+            if update.chosen:
+                offset = item(parts, segment, offset, form.CHOSEN, 0, shard, update.chosen, 0, b"")
             if update.compacted is not None:
                 index, term = update.compacted
                 offset = item(parts, segment, offset, form.COMPACTED, 0, shard, index, term, b"")
@@ -446,7 +448,7 @@ def _size(updates: list[ShardUpdate]) -> int:
     head = form.ITEM_HEAD
     size = 0
     for update in updates:
-        size += head * (6 + len(update.entries))
+        size += head * (7 + len(update.entries))
         for entry in update.entries:
             size += len(entry.data)
     return size

@@ -27,6 +27,7 @@ The payload is a sequence of items:
     HEALED     the shard was brought up to date by its leader
     ORIGIN     a = segment, b = offset: the records before this one end there; whatever follows there
                was never acknowledged, or is copied here, or was found damaged and is accounted for
+    CHOSEN     a = index, b = 0: Paxos: entries up to here are chosen, and are the chosen ones
     LAST       a = the shard's last index here, b = 0: tells that nothing before it is missing
     AMNESIA    shards that were never mentioned may have lost everything (after damage)
     crc        CRC32C of: segment u64, offset of the item u64, the 26 bytes before, data
@@ -50,6 +51,7 @@ from quoit.base.limits import FRAME_BYTES_MAX
 
 __all__ = [
     "AMNESIA",
+    "CHOSEN",
     "COMPACTED",
     "DAMAGED",
     "ENTRY",
@@ -88,6 +90,7 @@ HEALED = 6
 ORIGIN = 7
 AMNESIA = 8
 LAST = 9
+CHOSEN = 10
 
 SPARE = "spare.reserve"
 """Name of a segment that is allocated and not used yet."""

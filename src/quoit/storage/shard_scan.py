@@ -15,12 +15,13 @@ class ShardScan:
 
     base       entries[0] has index base + 1
     compacted  the point up to which entries are not needed
+    chosen     entries up to here are known to be chosen (Paxos)
     locations  segment << 32 | offset of each entry's item; Invariant: as many as entries
     damaged    synced data were lost: must_reach and must_term say what may have been promised
     """
 
     __slots__ = (
-        "base", "compacted", "damaged", "entries", "hard_state", "locations", "must_reach",
+        "base", "chosen", "compacted", "damaged", "entries", "hard_state", "locations", "must_reach",
         "must_term",
     )  # fmt: skip
 
@@ -28,6 +29,7 @@ class ShardScan:
         self.hard_state = HardState()
         self.base: Index = 0
         self.compacted: tuple[Index, Term] = (0, 0)
+        self.chosen: Index = 0
         self.entries: list[Entry] = []
         self.locations = array("Q")
         self.damaged = False
@@ -66,6 +68,8 @@ class ShardScan:
             self.compacted = (a, b)
             self.entries.clear()
             del self.locations[:]
+        elif kind == form.CHOSEN:
+            self.chosen = a
         elif kind == form.COMPACTED:
             self.compacted = max(self.compacted, (a, b))
         elif kind == form.LAST:
@@ -105,5 +109,5 @@ class ShardScan:
         """As `Log.open` reports it."""
         return ShardRecovery(
             shard, self.hard_state, self.compacted, self.entries, self.damaged, self.must_reach,
-            self.must_term,
+            self.must_term, self.chosen,
         )  # fmt: skip

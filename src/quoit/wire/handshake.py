@@ -1,6 +1,6 @@
 """How two nodes recognise each other before anything else is read.
 
-    dialer   -> Hello(protocol, cluster id, from, to, nonce)
+    dialer   -> Hello(protocol, cluster id, from, to, nonce, agreement)
     acceptor -> Welcome(nonce, proof over both nonces, both ids and the cluster id, as "acceptor")
     dialer   -> Proof(the same, as "dialer")
 
@@ -18,7 +18,7 @@ from quoit.base.errors import PeerFault
 
 __all__ = ["HELLO_BYTES_MAX", "PROTOCOL", "Hello", "Proof", "Welcome", "decode", "proof_of"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 HELLO_BYTES_MAX = 1024
 
 
@@ -30,6 +30,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     sender: int
     receiver: int
     nonce: bytes
+    agreement: str
+    """The protocol that keeps the shards' logs."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -64,6 +66,7 @@ def proof_of(secret: bytes, role: str, hello: Hello, acceptor_nonce: bytes) -> b
         b"quoit peer",
         role.encode(),
         hello.cluster_id.encode(),
+        hello.agreement.encode(),
         hello.protocol.to_bytes(4, "big"),
         hello.sender.to_bytes(4, "big"),
         hello.receiver.to_bytes(4, "big"),

@@ -15,6 +15,10 @@ from quoit.storage.memory import MemoryEngine
 _ = commands  # importing the package fills the table
 
 
+CONSENSUS = "raft"
+"""What clusters are made with; the fixture in conftest.py sets it."""
+
+
 class Clock:
     def __init__(self):
         self.us = 1_000_000
@@ -130,6 +134,7 @@ class Cluster:
             "shards": shards,
             "give_back_after_us": 1 << 50,
             "pipelined_commands_min": 1,
+            "consensus": CONSENSUS,
             **settings,
         }
         for number in range(1, size + 1):

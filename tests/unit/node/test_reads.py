@@ -3,6 +3,7 @@
 import pytest
 
 from quoit.node.messages import decode_frame
+from quoit.paxos.messages import Beat
 from quoit.raft.messages import Heartbeat
 from tests.unit.node.harness import Client, Cluster
 
@@ -89,7 +90,7 @@ def test_all_reads_of_a_turn_share_one_round():
         message
         for _, payload in effects.frames
         for _, message in decode_frame(payload).core
-        if isinstance(message, Heartbeat)
+        if isinstance(message, (Heartbeat, Beat))
     ]
     assert len(beats) == len(effects.frames) == 2
     cluster.frames += [(leader, peer, payload) for peer, payload in effects.frames]

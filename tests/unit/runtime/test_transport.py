@@ -103,7 +103,14 @@ def accepting(**options):
 
 
 def hello(**changes):
-    fields = {"protocol": 1, "cluster_id": "c", "sender": 2, "receiver": 1, "nonce": os.urandom(16)}
+    fields = {
+        "protocol": handshake.PROTOCOL,
+        "cluster_id": "c",
+        "sender": 2,
+        "receiver": 1,
+        "nonce": os.urandom(16),
+        "agreement": "raft",
+    }
     return handshake.Hello(**{**fields, **changes})
 
 
@@ -134,7 +141,8 @@ async def test_a_peer_that_proves_itself_is_heard():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol": 2}, "protocol 2"),
+        ({"protocol": 9}, "protocol 9"),
+        ({"agreement": "paxos"}, "same --consensus"),
         ({"protocol": 0}, "protocol 0"),
         ({"cluster_id": "other"}, "another cluster"),
         ({"sender": 1}, "node 1 looked for node 1"),
@@ -283,7 +291,12 @@ async def test_a_dialer_introduces_itself_and_proves_that_it_knows_the_secret():
     events = Events(1)
     dialer, connection, pipe = await dialed(events)
     first, nonce, welcome = welcome_for(pipe)
-    assert (first.protocol, first.cluster_id, first.sender, first.receiver) == (1, "c", 1, 2)
+    assert (first.protocol, first.cluster_id, first.sender, first.receiver) == (
+        handshake.PROTOCOL,
+        "c",
+        1,
+        2,
+    )
     assert len(first.nonce) == 16
     dialer.send(b"too early")
     assert not pipe.written

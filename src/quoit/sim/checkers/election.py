@@ -45,7 +45,7 @@ class ElectionChecker:
         `term_there` (None: no such entry) at the highest committed index. A problem, or ""."""
         index, entry_term, known_in = self.committed.get(shard, (0, 0, 0))
         # Why `>=`: what is committed in the same or a later term this leader may not know of.
-        if not index or known_in >= term or index < first_index:
+        if not index or not entry_term or known_in >= term or index < first_index:
             return ""
         if term_there == entry_term:
             return ""

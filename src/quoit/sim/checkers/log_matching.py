@@ -8,6 +8,8 @@ induction, so nothing needs to be compared at the end.
 
 from zlib import crc32
 
+from quoit.quorum.agreement import Entry
+
 __all__ = ["LogMatchingChecker"]
 
 _Known = tuple[int, int, int]
@@ -26,9 +28,7 @@ class LogMatchingChecker:
         self.terms: dict[tuple[int, int], dict[int, int]] = {}
         self.last: dict[tuple[int, int], int] = {}
 
-    def recovered(
-        self, node: int, shard: int, base: tuple[int, int], entries: list[tuple[int, int, bytes]]
-    ) -> str:
+    def recovered(self, node: int, shard: int, base: tuple[int, int], entries: list[Entry]) -> str:
         """A node started with this log: entries (index, term, data) after `base`."""
         self.reset(node, shard, *base)
         return self.written(node, shard, entries)
@@ -38,15 +38,16 @@ class LogMatchingChecker:
         self.terms[node, shard] = {index: term}
         self.last[node, shard] = index
 
-    def written(self, node: int, shard: int, entries: list[tuple[int, int, bytes]]) -> str:
+    def written(self, node: int, shard: int, entries: list[Entry]) -> str:
         """A node's log gets these entries (index, term, data). A problem, or ""."""
         terms = self.terms.setdefault((node, shard), {0: 0})
         if entries:
             # Why: entries may replace a longer suffix, of which nothing may remain.
-            for index in range(entries[0][0], self.last.get((node, shard), 0) + 1):
+            for index in range(entries[0].index, self.last.get((node, shard), 0) + 1):
                 terms.pop(index, None)
-            self.last[node, shard] = entries[-1][0]
-        for index, term, data in entries:
+            self.last[node, shard] = entries[-1].index
+        for entry in entries:
+            index, term, data = entry.index, entry.term, entry.data
             before = terms.get(index - 1)
             if before is None:
                 return f"node {node} leaves a gap before entry {index} of shard {shard}"

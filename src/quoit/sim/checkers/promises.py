@@ -34,7 +34,8 @@ class PromiseChecker:
     def __init__(self) -> None:
         self.disks: dict[tuple[int, int], _Disk] = {}
 
-    def _disk(self, node: int, shard: int) -> _Disk:
+    def disk(self, node: int, shard: int) -> _Disk:
+        """What the node's disk holds of the shard."""
         return self.disks.setdefault((node, shard), _Disk())
 
     def recovered(
@@ -43,20 +44,20 @@ class PromiseChecker:
         shard: int,
         hard_state: tuple[int, int],
         base: tuple[int, int],
-        entries: list[tuple[int, int]],
+        entries: list[Any],
     ) -> None:
         """A node started and found this: (term, vote), and entries (index, term) after `base`."""
         disk = self.disks[node, shard] = _Disk()
         disk.term, disk.vote = hard_state
         disk.base = disk.last = base[0]
-        for index, term in entries:
+        for index, term in _places(entries):
             disk.terms[index] = term
             disk.last = index
 
     def synced(self, node: int, updates: list[ShardUpdate]) -> None:
         """A node's log write is durable."""
         for update in updates:
-            disk = self._disk(node, update.shard)
+            disk = self.disk(node, update.shard)
             if update.reset is not None:
                 disk.base = disk.last = update.reset.index
                 disk.terms = {}
@@ -73,7 +74,7 @@ class PromiseChecker:
 
     def sends(self, sender: int, receiver: int, shard: int, message: Any) -> str:
         """A message leaves. A problem, or ""."""
-        disk = self._disk(sender, shard)
+        disk = self.disk(sender, shard)
         kind = type(message)
         if kind is m.RequestVote:
             if (disk.term, disk.vote) != (message.term, sender) and disk.term <= message.term:
@@ -101,7 +102,7 @@ class PromiseChecker:
         """An entry is applied somewhere for the first time. A problem, or ""."""
         holders = []
         for node in voters:
-            disk = self._disk(node, shard)
+            disk = self.disk(node, shard)
             if index <= disk.base or disk.terms.get(index) == term:
                 holders.append(node)
         if len(holders) >= quorum:
@@ -110,3 +111,7 @@ class PromiseChecker:
             f"entry {index} of term {term} of shard {shard} is applied, but only the disks of nodes "
             f"{holders} hold it"
         )
+
+
+def _places(entries: list[Any]) -> list[tuple[int, int]]:
+    return [one if type(one) is tuple else (one.index, one.term) for one in entries]
