@@ -22,11 +22,11 @@ __all__ = [
     "Frame",
     "Leading",
     "NodeList",
+    "ReplicaAsk",
+    "ReplicaReply",
     "SnapshotAck",
     "SnapshotChunk",
     "TransactionForward",
-    "VacancyAsk",
-    "VacancyReply",
     "decode_frame",
     "decode_transaction",
     "encode_frame",
@@ -87,19 +87,20 @@ class NodeList(msgspec.Struct, frozen=True, array_like=True, tag=103):
     others: list[PeerInfo]
 
 
-class VacancyAsk(msgspec.Struct, frozen=True, array_like=True, tag=104):
-    """May this node be made a member: is what it held of the shard gone?"""
+class ReplicaAsk(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """What has this node got of the shard?"""
 
     shard: int
     operation: int
 
 
-class VacancyReply(msgspec.Struct, frozen=True, array_like=True, tag=105):
+class ReplicaReply(msgspec.Struct, frozen=True, array_like=True, tag=105):
     """Sent behind all that an earlier replica of the shard had to say, on the same connection."""
 
     shard: int
     operation: int
-    vacant: bool
+    applied: int
+    """Its applied index; -1: it has no replica."""
 
 
 class Leading(msgspec.Struct, frozen=True, array_like=True):
@@ -114,7 +115,7 @@ class Leading(msgspec.Struct, frozen=True, array_like=True):
 
 CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
-Other = SnapshotChunk | SnapshotAck | NodeList | VacancyAsk | VacancyReply
+Other = SnapshotChunk | SnapshotAck | NodeList | ReplicaAsk | ReplicaReply
 
 
 class Frame(msgspec.Struct, array_like=True):

@@ -12,14 +12,23 @@ from quoit.base.seams import Clock, Rng, Trace
 from quoit.data.table import Spec
 from quoit.node.announce import Announcements
 from quoit.node.batch import EXEC, VERSIONS, Transaction
+from quoit.node.book import NodeBook
 from quoit.node.compaction import Compaction
-from quoit.node.config import NodeConfig
+from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.dispatcher import BUSY, Dispatcher
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
-from quoit.node.messages import SnapshotAck, SnapshotChunk, decode_frame
+from quoit.node.membership import Membership
+from quoit.node.messages import (
+    NodeList,
+    ReplicaAsk,
+    ReplicaReply,
+    SnapshotAck,
+    SnapshotChunk,
+    decode_frame,
+)
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
 from quoit.node.replica import Replica
@@ -55,6 +64,8 @@ class TurnEffects(msgspec.Struct):
     """If not 0: call `engine.flush()` off the loop, then `on_engine_flushed(flush_engine)`."""
     deadline_us: int
     """Call `tick()` no later than this."""
+    nodes: list[PeerInfo] = []
+    """Nodes that are new or have another address: remember them, and connect."""
 
 
 class Node:
@@ -113,6 +124,8 @@ class Node:
         self.snapshots = Snapshots(self, first_id)
         self.lifecycle = Lifecycle(self)
         self.announcements = Announcements(self)
+        self.book = NodeBook(config, self.outgoing, self.connected)
+        self.membership = Membership(self, first_id)
         self.expiry = Expiry(self)
         self.stopping = False
         self.reads_anywhere = config.quorum == "all"
@@ -243,6 +256,7 @@ class Node:
         if connected:
             self.connected[peer] = now
             self.announcements.connected()
+            self.book.tell([peer])
             # The preferred replica looks for votes as soon as somebody can give them.
             for replica in self.replicas.values():
                 if replica.core.members.voters[0] == self.config.node_id:
@@ -275,6 +289,12 @@ class Node:
                 self.snapshots.received(peer, other, now)
             elif isinstance(other, SnapshotAck):
                 self.snapshots.acknowledged(peer, other, now)
+            elif isinstance(other, NodeList):
+                self.book.heard(peer, other)
+            elif isinstance(other, ReplicaAsk):
+                self.membership.asked(peer, other)
+            elif isinstance(other, ReplicaReply):
+                self.membership.answered(peer, other)
 
     # The log and the engine
 
@@ -311,6 +331,7 @@ class Node:
         if not self.stopping:
             self.leadership.give_back(now)
         self.announcements.tick(now)
+        self.membership.tick(now)
 
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
@@ -329,7 +350,8 @@ class Node:
         frames, urgent = self.outbox.drain(self.connected)
         replies, self.dispatcher.replies = self.dispatcher.replies, []
         flush = self.compaction.next_flush(self.replicas, self.engine)
-        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us)
+        nodes, self.book.changed = self.book.changed, []
+        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us, nodes)
 
     def _round(self, now: int) -> bool:
         groups: list[Group] = []
@@ -395,6 +417,15 @@ class Node:
                     self.snapshots.start(replica, peer, self.clock.now_us())
 
     # Members
+
+    @property
+    def nodes(self) -> dict[int, PeerInfo]:
+        """All nodes that this one knows, itself included."""
+        return self.book.nodes
+
+    def add_node(self, info: PeerInfo) -> bool:
+        """There is such a node, at this address. True if that is news."""
+        return self.book.add(info)
 
     def begin_replica(
         self,

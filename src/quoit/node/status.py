@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.seams import Clock
-from quoit.node.config import NodeConfig
+from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.replica import Replica
 from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.quorum.members import Members
@@ -83,6 +83,11 @@ class _Source(Protocol):
     map: ShardMap
     replicas: dict[int, Replica]
 
+    @property
+    def nodes(self) -> dict[int, PeerInfo]:
+        """All nodes that this one knows, itself included."""
+        ...
+
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
         ...
@@ -97,7 +102,7 @@ def node_status(node: _Source) -> NodeStatus:
     config = node.config
     now = node.clock.now_us()
     peers = []
-    for peer in config.nodes:
+    for peer in sorted(node.nodes.values(), key=lambda one: one.id):
         own = peer.id == config.node_id
         heard = node.heard_us.get(peer.id)
         ago = 0 if own else -1 if heard is None else (now - heard) // 1000
@@ -107,7 +112,7 @@ def node_status(node: _Source) -> NodeStatus:
                 own or peer.id in node.connected, ago,
             )
         )  # fmt: skip
-    own_name = next(peer.name for peer in config.nodes if peer.id == config.node_id)
+    own_name = node.nodes[config.node_id].name
     return NodeStatus(
         config.cluster_id,
         config.node_id,
