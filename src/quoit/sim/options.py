@@ -108,6 +108,8 @@ class Options(msgspec.Struct, kw_only=True):
     log_tail_entries: int = 10_000
     segment_bytes: int = 262_144
     """Size of a log segment; 0: the default."""
+    snapshot_chunk_items: int = 2048
+    """Records of a snapshot that are sent at a time."""
     check_each_turn: bool = True
 
     def line(self) -> str:
@@ -181,5 +183,6 @@ def draw(
         pending_commands_max=rng.choice((2, 10_000, 10_000, 10_000, 10_000)),
         flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
         log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
+        snapshot_chunk_items=rng.choice((1, 3, 10, 2048)),
         segment_bytes=rng.choice(segments),
     )

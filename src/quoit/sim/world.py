@@ -15,6 +15,7 @@ import msgspec
 
 from quoit.base.check import invariant
 from quoit.data.keys import shard_ranges
+from quoit.node import snapshots
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.messages import decode_frame
 from quoit.node.replica import Replica
@@ -91,6 +92,8 @@ class World:
         self.leaderships: list[tuple[int, int, int, int]] = []
         # Where every replica accepts each write, reads need no lease.
         self.check_leases = options.quorum != "all"
+        # A constant of the shipped code; small ones make many chunks of little data.
+        snapshots._ITEMS_PER_CHUNK = options.snapshot_chunk_items
         self.network = Network(self, options)
         self.machines = {
             number: Machine(self, number, self._clock(number))
