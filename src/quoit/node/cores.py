@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from quoit.base.seams import Rng, Trace
+from quoit.base.seams import Clock, Rng, Trace
 from quoit.node.config import NodeConfig
 from quoit.node.persistence import Persistence
 from quoit.node.state import ShardState
@@ -26,7 +26,7 @@ class Owner(Protocol):
     persistence: Persistence
     rng: Rng
     trace: Trace
-    started_us: int
+    clock: Clock
 
 
 def build_core(
@@ -113,7 +113,7 @@ def _raft(
         rng=node.rng,
         reader=node.log.reader(found.shard),
         trace=node.trace,
-        now_us=node.started_us,
+        now_us=node.clock.now_us(),
         fresh=fresh,
         damaged=found.damaged,
         must_reach=found.must_reach,
@@ -155,7 +155,7 @@ def _paxos(
         rng=node.rng,
         reader=node.log.reader(found.shard),
         trace=node.trace,
-        now_us=node.started_us,
+        now_us=node.clock.now_us(),
         fresh=fresh,
         damaged=found.damaged,
         must_reach=found.must_reach,
