@@ -37,7 +37,7 @@ _CUTS = {**_BUSY, "faults": ["split", "oneway", "pair", "swizzle"], "fault_lengt
 _KILLS = {**_BUSY, "faults": ["kill", "power_cut"], "fault_length_us": 300_000}
 _LATE = {
     **_BUSY,
-    "faults": ["duplicate", "jitter", "split", "kill"],
+    "faults": ["duplicate", "jitter", "reorder", "split", "kill"],
     "fault_length_us": 1_500_000,
 }
 _NO_LEASE = {"lease": False}
@@ -124,7 +124,10 @@ MUTANTS = [
         old="if term != core.term or core.role != LEADER:",
         new="if core.role != LEADER:",
         checks="QUORUM, DUR",
-        options={**_LATE, "faults": ["duplicate", "split", "transfer", "swizzle", "jitter"]},
+        options={
+            **_LATE,
+            "faults": ["duplicate", "split", "transfer", "swizzle", "jitter", "reorder", "hold"],
+        },
     ),
     Mutant(
         id="xR8",

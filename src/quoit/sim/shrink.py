@@ -126,7 +126,8 @@ def shrink(options: Options, runs_max: int = RUNS_MAX) -> Shrunk | None:
         before = search.best
         for step in (search.fewer_faults, search.shorter, search.smaller, search.plainer):
             step()
-    assert search.result is not None
+    if search.result is None:
+        return None
     return Shrunk(search.best, search.result, search.runs, len(faults))
 
 
