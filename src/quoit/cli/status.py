@@ -88,12 +88,15 @@ def _show(status: dict[str, Any], text: str) -> None:
             peer["name"], state, f"{host}:{peer['resp_port']}", f"{host}:{peer['admin_port']}"
         )
     console.print(nodes)
-    shards = Table("shard", "slots", "leader", "replicas", "term", "applied", "keys", box=None)
+    shards = Table(
+        "shard", "slots", "leader", "voters", "learners", "term", "applied", "keys", box=None
+    )
     for shard in status["shards"]:
         shards.add_row(
             str(shard["id"]), f"{shard['slot_low']}-{shard['slot_high']}",
             names.get(shard["leader"], "none"),
             " ".join(names.get(node, "?") for node in shard["replicas"]),
+            " ".join(names.get(node, "?") for node in shard["learners"]) or "-",
             str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}",
         )  # fmt: skip
     console.print(shards)
