@@ -126,6 +126,8 @@ def _paxos(
 ) -> Agreement:
     config = node.config
     applied = state.applied_index
+    # Damage may have taken entries that were known to be chosen.
+    found.chosen = min(found.chosen, _last(found)[0])
     if applied > max(found.compacted[0], found.chosen):
         # What the log holds up to there may not be what was chosen, so it is forgotten; what was
         # accepted above stays: another leader may count on it.
