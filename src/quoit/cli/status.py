@@ -97,9 +97,16 @@ def _show(status: dict[str, Any], text: str) -> None:
             names.get(shard["leader"], "none"),
             " ".join(names.get(node, "?") for node in shard["replicas"]),
             " ".join(names.get(node, "?") for node in shard["learners"]) or "-",
-            str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}",
+            *_progress(shard),
         )  # fmt: skip
     console.print(shards)
+
+
+def _progress(shard: dict[str, Any]) -> tuple[str, str, str]:
+    """Term, applied index and number of keys; a node without a replica cannot know them."""
+    if shard["role"] == "none":
+        return "-", "-", "-"
+    return str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}"
 
 
 def main(argv: list[str]) -> int:
