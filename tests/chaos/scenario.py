@@ -26,6 +26,7 @@ RECOVER_S = 15.0
 seconds before it tries again, and because the machine may be busy."""
 LIMIT_S = 120.0
 """A scenario that takes longer hangs."""
+LINE_MAX = 400
 DISK_MB = 224
 """A log segment and its spare take 128."""
 
@@ -104,7 +105,8 @@ class Result:
     def line(self) -> str:
         """For people."""
         if self.problem:
-            return f"FAILED {self.name}: {self.problem}\n  logs and history: {self.place}"
+            first = self.problem.partition("\n")[0]
+            return f"FAILED {self.name}: {first[:LINE_MAX]}\n  all of it: {self.place}"
         return (
             f"ok {self.name}: {self.operations:,} operations checked ({self.unknown} unknown), "
             f"longest pause {self.pause_s:.1f} s"
@@ -133,6 +135,7 @@ async def run(scenario: Scenario, consensus: str, tools: Tools, directory: Path)
     result.seconds = time.monotonic() - began
     if result.problem:
         lines = [operation.line() for operation in traffic.history.operations]
+        (place / "problem.txt").write_text(result.problem + "\n")
         (place / "history.txt").write_text("\n".join(lines) + "\n")
         return result
     result.pause_s = max(probe.longest_pause() for probe in world.probes)
