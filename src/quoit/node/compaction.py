@@ -46,6 +46,11 @@ class Compaction:
         self.wanted = True
         self.wanted_token = self.token + 1
 
+    def forget(self, shard: int) -> None:
+        """The replica here was dropped: what a later one applies was not flushed."""
+        self.started.pop(shard, None)
+        self.durable.pop(shard, None)
+
     def next_flush(self, replicas: dict[int, Replica], engine: Engine) -> int:
         """The token of a flush to start now, or 0. Before it, what the engine buffers is settled,
         a piece at each call."""

@@ -25,6 +25,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str
     nodes: tuple[PeerInfo, ...]
     """All nodes of the cluster, this one included."""
+    founders: tuple[int, ...] = ()
+    """The nodes among which the shards were placed at creation; empty: all. Never changes."""
     shards: int = 0
     """Number of shards at creation; 0: 4, or the number of nodes if that is larger."""
     consensus: str = "raft"

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from quoit.base.seams import Rng, Trace
+from quoit.base.seams import Clock, Rng, Trace
 from quoit.node.config import NodeConfig
 from quoit.node.persistence import Persistence
 from quoit.node.state import ShardState
@@ -26,7 +26,7 @@ class Owner(Protocol):
     persistence: Persistence
     rng: Rng
     trace: Trace
-    started_us: int
+    clock: Clock
 
 
 def build_core(
@@ -113,7 +113,7 @@ def _raft(
         rng=node.rng,
         reader=node.log.reader(found.shard),
         trace=node.trace,
-        now_us=node.started_us,
+        now_us=node.clock.now_us(),
         fresh=fresh,
         damaged=found.damaged,
         must_reach=found.must_reach,
@@ -126,6 +126,8 @@ def _paxos(
 ) -> Agreement:
     config = node.config
     applied = state.applied_index
+    # Damage may have taken entries that were known to be chosen.
+    found.chosen = min(found.chosen, _last(found)[0])
     if applied > max(found.compacted[0], found.chosen):
         # What the log holds up to there may not be what was chosen, so it is forgotten; what was
         # accepted above stays: another leader may count on it.
@@ -153,7 +155,7 @@ def _paxos(
         rng=node.rng,
         reader=node.log.reader(found.shard),
         trace=node.trace,
-        now_us=node.started_us,
+        now_us=node.clock.now_us(),
         fresh=fresh,
         damaged=found.damaged,
         must_reach=found.must_reach,

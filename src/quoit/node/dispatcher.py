@@ -194,7 +194,13 @@ class Dispatcher:
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
         replica = self.replicas.get(shard)
-        return replica.core.leader if replica is not None else self.hints.get(shard, 0)
+        if replica is None:
+            return self.hints.get(shard, 0)
+        core = replica.core
+        if core.leader or self.config.node_id in core.members.voters:
+            return core.leader
+        # A learner that has not been told anything yet, or a replica that is not wanted any more.
+        return self.hints.get(shard, 0)
 
     def take_hints(self, hints: list[tuple[int, int]], now_us: int) -> None:
         """(shard, leader or 0) of commands that a peer refused."""

@@ -1,6 +1,6 @@
 """Which of its leaderships a node gives away: those it cannot serve, and those that belong elsewhere.
 
-A shard's first replica is its preferred leader, so that the placement balances leaders, too. After a
+A shard's first voter is its preferred leader, so that the placement balances leaders, too. After a
 failure somebody else leads; once the preferred node has been back for a while it gets its shards
 back, one at a time (a transfer is a pause of a few milliseconds).
 """
@@ -58,7 +58,8 @@ class Leadership:
         connected = self.dispatcher.connected
         for replica in self.dispatcher.serving.values():
             core = replica.core
-            others = [peer for peer in replica.range.replicas if peer in connected]
+            voters = core.members.voters
+            others = [peer for peer in voters if peer in connected and peer != self.config.node_id]
             # Between turns `serving` may name a replica that has just stepped down.
             if others and core.is_leader:
                 core.transfer(core.most_advanced(others), now_us)
@@ -70,15 +71,15 @@ class Leadership:
         self.next_look_us = now_us + _LOOK_US
         for replica in self.dispatcher.serving.values():
             if self._belongs_elsewhere(replica, now_us):
-                preferred = replica.range.replicas[0]
+                preferred = replica.core.members.voters[0]
                 self.trace("give_back", shard=replica.id, to=preferred)
                 replica.core.transfer(preferred, now_us)
                 return
 
     def _belongs_elsewhere(self, replica: Replica, now_us: int) -> bool:
-        preferred = replica.range.replicas[0]
-        there_since = self.dispatcher.connected.get(preferred)
         core = replica.core
+        preferred = core.members.voters[0]
+        there_since = self.dispatcher.connected.get(preferred)
         if there_since is None or not core.is_leader or core.transfer_to:
             return False
         wait_us = self.config.give_back_after_us

@@ -7,8 +7,10 @@ is never retransmitted by quoit: after a broken connection the outcome of what w
 import msgspec
 
 from quoit.base.errors import PeerFault
+from quoit.node.config import PeerInfo
 from quoit.paxos.messages import PaxosMessage
 from quoit.quorum.agreement import SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft.messages import RaftMessage
 
 __all__ = [
@@ -18,6 +20,10 @@ __all__ = [
     "CoreMessage",
     "Forward",
     "Frame",
+    "Leading",
+    "NodeList",
+    "ReplicaAsk",
+    "ReplicaReply",
     "SnapshotAck",
     "SnapshotChunk",
     "TransactionForward",
@@ -73,9 +79,43 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
     ok: bool
 
 
+class NodeList(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """The nodes that the sender knows, told when it connects and when it learns of another."""
+
+    own: PeerInfo
+    """The sender, which knows best where its ports are."""
+    others: list[PeerInfo]
+
+
+class ReplicaAsk(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """What has this node got of the shard?"""
+
+    shard: int
+    operation: int
+
+
+class ReplicaReply(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """Sent behind all that an earlier replica of the shard had to say, on the same connection."""
+
+    shard: int
+    operation: int
+    applied: int
+    """Its applied index; -1: it has no replica."""
+
+
+class Leading(msgspec.Struct, frozen=True, array_like=True):
+    """The sender leads the shard, which has these members as of the entry at config_index; they are
+    agreed on. It invites nodes that hold no replica yet, and tells others that theirs is not wanted."""
+
+    shard: int
+    term: int
+    config_index: int
+    members: Members
+
+
 CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
-Other = SnapshotChunk | SnapshotAck
+Other = SnapshotChunk | SnapshotAck | NodeList | ReplicaAsk | ReplicaReply
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -88,8 +128,8 @@ class Frame(msgspec.Struct, array_like=True):
     """(request id, encoded RESP reply)."""
     refused: list[tuple[int, int]]
     """(request id, leader or 0): proven not applied, ask there."""
-    leading: list[tuple[int, int]]
-    """(shard, term) that the sender leads, told to nodes that hold no replica of it."""
+    leading: list[Leading]
+    """What the sender leads."""
     other: list[Other]
 
 

@@ -10,25 +10,38 @@ import msgspec
 
 from quoit.base.seams import Clock, Rng, Trace
 from quoit.data.table import Spec
+from quoit.node.announce import Announcements
 from quoit.node.batch import EXEC, VERSIONS, Transaction
+from quoit.node.book import NodeBook
 from quoit.node.compaction import Compaction
-from quoit.node.config import NodeConfig
+from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.dispatcher import BUSY, Dispatcher
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
-from quoit.node.messages import SnapshotAck, SnapshotChunk, decode_frame
+from quoit.node.lifecycle import Lifecycle
+from quoit.node.membership import Membership
+from quoit.node.messages import (
+    NodeList,
+    ReplicaAsk,
+    ReplicaReply,
+    SnapshotAck,
+    SnapshotChunk,
+    decode_frame,
+)
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
 from quoit.node.replica import Replica
 from quoit.node.router import CROSS_SHARD, Router
 from quoit.node.session import Item, Session
-from quoit.node.setup import build_map, build_replicas, pinned_databases
+from quoit.node.setup import build_map, build_replicas, empty_replica, pinned_databases
 from quoit.node.snapshots import Snapshots
 from quoit.node.status import NodeStatus, node_status
 from quoit.node.watching import WatchOrigin
+from quoit.placement.shard_map import ShardRange
 from quoit.quorum.agreement import Ready
-from quoit.storage.api import Engine, Group, Recovery, ShardUpdate
+from quoit.quorum.members import Members
+from quoit.storage.api import Engine, Group, Recovery, ShardRecovery, ShardUpdate
 from quoit.storage.log import Log, Write
 
 __all__ = ["Node", "TurnEffects"]
@@ -51,6 +64,8 @@ class TurnEffects(msgspec.Struct):
     """If not 0: call `engine.flush()` off the loop, then `on_engine_flushed(flush_engine)`."""
     deadline_us: int
     """Call `tick()` no later than this."""
+    nodes: list[PeerInfo] = []
+    """Nodes that are new or have another address: remember them, and connect."""
 
 
 class Node:
@@ -107,6 +122,10 @@ class Node:
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
         self.leadership = Leadership(config, dispatcher, self.persistence, trace)
         self.snapshots = Snapshots(self, first_id)
+        self.lifecycle = Lifecycle(self)
+        self.announcements = Announcements(self)
+        self.book = NodeBook(config, self.outgoing, self.connected)
+        self.membership = Membership(self, first_id)
         self.expiry = Expiry(self)
         self.stopping = False
         self.reads_anywhere = config.quorum == "all"
@@ -236,9 +255,11 @@ class Node:
         now = self.clock.now_us()
         if connected:
             self.connected[peer] = now
+            self.announcements.connected()
+            self.book.tell([peer])
             # The preferred replica looks for votes as soon as somebody can give them.
             for replica in self.replicas.values():
-                if replica.range.replicas[0] == self.config.node_id:
+                if replica.core.members.voters[0] == self.config.node_id:
                     replica.core.campaign_soon(now + self.config.tick_us)
         else:
             self.connected.pop(peer, None)
@@ -261,14 +282,19 @@ class Node:
             self.dispatcher.take_hints(self.forwarder.answered(frame), now)
         if frame.forwards:
             self.forwarder.received(peer, frame)
-        for shard, _ in frame.leading:
-            if shard not in replicas:
-                self.dispatcher.hints[shard] = peer
+        for leading in frame.leading:
+            self.announcements.heard(peer, leading)
         for other in frame.other:
             if isinstance(other, SnapshotChunk):
                 self.snapshots.received(peer, other, now)
             elif isinstance(other, SnapshotAck):
                 self.snapshots.acknowledged(peer, other, now)
+            elif isinstance(other, NodeList):
+                self.book.heard(peer, other)
+            elif isinstance(other, ReplicaAsk):
+                self.membership.asked(peer, other)
+            elif isinstance(other, ReplicaReply):
+                self.membership.answered(peer, other)
 
     # The log and the engine
 
@@ -283,6 +309,7 @@ class Node:
     def on_engine_flushed(self, token: int) -> None:
         """The engine's flush that `end_turn` asked for is done."""
         self.persistence.flushed(token, self.replicas)
+        self.lifecycle.flushed(token)
 
     # Time
 
@@ -303,19 +330,8 @@ class Node:
         self.expiry.tick(now, self.wall_ms)
         if not self.stopping:
             self.leadership.give_back(now)
-        if self.map_is_partial:
-            self._announce()
-
-    @property
-    def map_is_partial(self) -> bool:
-        """Some node of the cluster holds no replica of some shard."""
-        return len(self.config.nodes) > self.config.replication_factor
-
-    def _announce(self) -> None:
-        for shard, replica in self.serving.items():
-            for peer in self.connected:
-                if peer not in replica.range.replicas:
-                    self.outgoing(peer).leading.append((shard, replica.core.term))
+        self.announcements.tick(now)
+        self.membership.tick(now)
 
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
@@ -334,7 +350,8 @@ class Node:
         frames, urgent = self.outbox.drain(self.connected)
         replies, self.dispatcher.replies = self.dispatcher.replies, []
         flush = self.compaction.next_flush(self.replicas, self.engine)
-        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us)
+        nodes, self.book.changed = self.book.changed, []
+        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us, nodes)
 
     def _round(self, now: int) -> bool:
         groups: list[Group] = []
@@ -382,11 +399,13 @@ class Node:
                     self.serving[replica.id] = replica
                     self.leadership.since[replica.id] = self.clock.now_us()
                     self.counters["elections_won"] += 1
-                    if self.map_is_partial:
-                        self._announce()
+                    self.announcements.changed(replica, self.clock.now_us())
                 else:
                     self.serving.pop(replica.id, None)
                     replica.step_aside()
+            if replica.config_changed:
+                replica.config_changed = False
+                self.announcements.changed(replica, self.clock.now_us())
             leader = replica.core.leader
             if leader != self.leader_seen.get(replica.id, 0):
                 self.leader_seen[replica.id] = leader
@@ -396,6 +415,37 @@ class Node:
                 wanted, replica.snapshot_for = replica.snapshot_for, []
                 for peer in wanted:
                     self.snapshots.start(replica, peer, self.clock.now_us())
+
+    # Members
+
+    @property
+    def nodes(self) -> dict[int, PeerInfo]:
+        """All nodes that this one knows, itself included."""
+        return self.book.nodes
+
+    def add_node(self, info: PeerInfo) -> bool:
+        """There is such a node, at this address. True if that is news."""
+        return self.book.add(info)
+
+    def begin_replica(
+        self,
+        shard: ShardRange,
+        members: Members,
+        config_index: int,
+        former: ShardRecovery | None,
+    ) -> Replica:
+        """An empty replica of a shard to which this node was invited."""
+        return empty_replica(self, shard, members, config_index, former)
+
+    def forget_replica(self, shard: int) -> None:
+        """The replica here was dropped."""
+        self.serving.pop(shard, None)
+        self.leader_seen.pop(shard, None)
+        self.leadership.since.pop(shard, None)
+
+    def members_of(self, shard: int) -> Members:
+        """The shard's members, as far as this node knows."""
+        return self.announcements.members_of(shard)
 
     # Telling
 

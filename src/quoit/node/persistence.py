@@ -123,6 +123,16 @@ class Persistence:
         """The write under way takes longer than `limit_us`."""
         return self.write is not None and now_us - self.started_us > limit_us
 
+    def forget(self, shard: int) -> None:
+        """The replica here is being dropped: nothing that waits for the log may be said any more, or
+        its acknowledgements would count for the empty one that may come after it."""
+        self.updates = [update for update in self.updates if update.shard != shard]
+        self.marks = [mark for mark in self.marks if mark[0].id != shard]
+        self.write_marks = [mark for mark in self.write_marks if mark[0].id != shard]
+        self.after = [message for message in self.after if message[0] != shard]
+        self.write_after = [message for message in self.write_after if message[0] != shard]
+        self.compaction.forget(shard)
+
     # The engine's flush
 
     def hold_for_flush(self) -> None:

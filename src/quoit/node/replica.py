@@ -21,7 +21,8 @@ from quoit.node.config import NodeConfig
 from quoit.node.session import Item
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
 from quoit.placement.shard_map import ShardRange
-from quoit.quorum.agreement import EFFECTS, Agreement, Entry, Ready
+from quoit.quorum.agreement import CONFIG, EFFECTS, Agreement, Entry, Ready
+from quoit.quorum.members import Members, decode_members
 from quoit.storage.api import Engine, Group
 
 __all__ = ["Host", "Inflight", "Replica"]
@@ -69,12 +70,13 @@ class Replica:
     inflight  batches that were proposed and are not applied yet, oldest first
     orphans   batches of an earlier leadership of this node whose outcome the log has yet to tell
     proving   read id -> reads that wait for that proof
+    config_changed  an entry that changes the members was applied; the node has not looked yet
     """
 
     __slots__ = (
-        "core", "damaged", "deletions", "engine", "host", "id", "inflight", "next_read_id", "orphans",
-        "proven", "proving", "queue", "range", "reads", "runner", "snapshot_for", "state",
-        "state_key", "was_serving",
+        "config_changed", "core", "damaged", "deletions", "engine", "host", "id", "inflight",
+        "next_read_id", "orphans", "proven", "proving", "queue", "range", "reads", "runner",
+        "snapshot_for", "state", "state_key", "was_serving",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +104,14 @@ class Replica:
         self.was_serving = False
         self.snapshot_for: list[int] = []
         self.damaged = core.damaged
+        self.config_changed = False
+
+    def started_with(self, members: Members) -> None:
+        """A shard without a state record, or with one of an older format, has its first members."""
+        state = self.state
+        if state.members is None:
+            state.members = members
+        state.slot_low, state.slot_high = self.range.slot_low, self.range.slot_high
 
     def serving(self) -> bool:
         """May run commands: leads, and an entry of its own term is committed and applied, and no
@@ -249,6 +259,10 @@ class Replica:
                 effects.count_into(state.counts)
                 self.deletions.note(effects)
                 groups.extend(effects.groups())
+            elif entry.kind == CONFIG:
+                state.members = decode_members(entry.data)
+                state.config_index = entry.index
+                self.config_changed = True
         groups.append(([], {self.state_key: encode_state(state)}))
         self.core.applied_to(state.applied_index)
 
@@ -348,4 +362,5 @@ class Replica:
     def reset_to(self, state: ShardState) -> None:
         """A snapshot replaced the data."""
         self.state = state
+        self.config_changed = True
         self.deletions.reset(state.seq)

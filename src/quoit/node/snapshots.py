@@ -91,7 +91,9 @@ class Snapshots:
             peer=peer,
             number=-1,
             term=replica.core.term,
-            meta=SnapshotMeta(state.applied_index, state.applied_term, replica.core.members),
+            meta=SnapshotMeta(
+                state.applied_index, state.applied_term, state.members or replica.core.members
+            ),
             state=encode_state(state),
             items=self._items(replica),
             stalls_us=now_us + _STALL_US,
@@ -133,7 +135,9 @@ class Snapshots:
         if sending is None or (ack.transfer, ack.number) != (sending.transfer, sending.number):
             return
         last = sending.number > 0 and not ack.ok
-        replica = self.network.replicas[ack.shard]
+        replica = self.network.replicas.get(ack.shard)
+        if replica is None:
+            return
         if not ack.ok or last or replica.core.term != sending.term or not replica.core.is_leader:
             self._end(replica, sending, ok=False, now_us=now_us)
         else:
@@ -146,8 +150,9 @@ class Snapshots:
 
     def _end(self, replica: Replica, sending: Sending, *, ok: bool, now_us: int) -> None:
         del self.sending[sending.shard, sending.peer]
-        if replica.core.is_leader and replica.core.term == sending.term:
-            replica.core.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
+        core = replica.core
+        if core.is_leader and core.term == sending.term and sending.peer in core.members.everyone:
+            core.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
 
     def tick(self, now_us: int) -> None:
         """End transfers that make no progress."""
@@ -162,6 +167,12 @@ class Snapshots:
                 self._end(self.network.replicas[sending.shard], sending, ok=False, now_us=now_us)
         for shard in [shard for shard, got in self.receiving.items() if got.peer == peer]:
             del self.receiving[shard]
+
+    def forget(self, shard: int) -> None:
+        """The replica here is being dropped."""
+        self.receiving.pop(shard, None)
+        for key in [key for key in self.sending if key[0] == shard]:
+            del self.sending[key]
 
     # Follower
 

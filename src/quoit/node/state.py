@@ -2,6 +2,8 @@
 
 import msgspec
 
+from quoit.quorum.members import Members
+
 __all__ = ["ShardState", "decode_state", "encode_state", "state_key"]
 
 
@@ -16,6 +18,15 @@ class ShardState(msgspec.Struct, array_like=True):
     """Write counter; a record's version is the value when it was written."""
     counts: dict[int, int] = {}
     """Database -> number of keys."""
+    members: Members | None = None
+    """Who kept the shard at applied_index; None in records of nodes that knew no changes of members."""
+    config_index: int = 0
+    """Index of the entry that made them so; 0: they are the first ones."""
+    slot_low: int = 0
+    slot_high: int = -1
+    """Inclusive; the shard's slots."""
+    removed: bool = False
+    """The replica that was here is not wanted any more, as of config_index; there are no data."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

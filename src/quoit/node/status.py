@@ -6,9 +6,10 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.seams import Clock
-from quoit.node.config import NodeConfig
+from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.replica import Replica
 from quoit.placement.shard_map import ShardMap, ShardRange
+from quoit.quorum.members import Members
 
 __all__ = ["NodeStatus", "PeerStatus", "ShardStatus", "node_status"]
 
@@ -35,10 +36,11 @@ class ShardStatus(msgspec.Struct):
     slot_high: int
     """Inclusive."""
     replicas: list[int]
+    """The voters; the first one is the preferred leader."""
     leader: int
     """0: unknown."""
     role: str
-    """leader, follower, candidate, pre-candidate, damaged, or none (no replica here)."""
+    """leader, follower, learner, candidate, pre-candidate, damaged, or none (no replica here)."""
     term: int
     commit_index: int
     applied_index: int
@@ -48,6 +50,10 @@ class ShardStatus(msgspec.Struct):
     """Database -> number of keys, at this replica's applied index."""
     pending: int
     """Commands that wait for their outcome here."""
+    learners: list[int] = []
+    """They get the log and do not vote."""
+    config_index: int = 0
+    """Index of the entry that made these the members, as applied here; 0: the first ones."""
 
 
 class NodeStatus(msgspec.Struct):
@@ -77,8 +83,17 @@ class _Source(Protocol):
     map: ShardMap
     replicas: dict[int, Replica]
 
+    @property
+    def nodes(self) -> dict[int, PeerInfo]:
+        """All nodes that this one knows, itself included."""
+        ...
+
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
+        ...
+
+    def members_of(self, shard: int) -> Members:
+        """The shard's members, as far as this node knows."""
         ...
 
 
@@ -87,7 +102,7 @@ def node_status(node: _Source) -> NodeStatus:
     config = node.config
     now = node.clock.now_us()
     peers = []
-    for peer in config.nodes:
+    for peer in sorted(node.nodes.values(), key=lambda one: one.id):
         own = peer.id == config.node_id
         heard = node.heard_us.get(peer.id)
         ago = 0 if own else -1 if heard is None else (now - heard) // 1000
@@ -97,7 +112,7 @@ def node_status(node: _Source) -> NodeStatus:
                 own or peer.id in node.connected, ago,
             )
         )  # fmt: skip
-    own_name = next(peer.name for peer in config.nodes if peer.id == config.node_id)
+    own_name = node.nodes[config.node_id].name
     return NodeStatus(
         config.cluster_id,
         config.node_id,
@@ -114,9 +129,11 @@ def node_status(node: _Source) -> NodeStatus:
 def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
     replica = node.replicas.get(shard.id)
     leader = node.leader_of(shard.id)
-    head = (shard.id, shard.slot_low, shard.slot_high, list(shard.replicas), leader)
+    members = node.members_of(shard.id)
+    learners = list(members.learners)
+    head = (shard.id, shard.slot_low, shard.slot_high, list(members.voters), leader)
     if replica is None:
-        return ShardStatus(*head, "none", 0, 0, 0, 0, 0, {}, 0)
+        return ShardStatus(*head, "none", 0, 0, 0, 0, 0, {}, 0, learners)
     core = replica.core
     return ShardStatus(
         *head,
@@ -128,4 +145,6 @@ def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
         core.first_index,
         {db: count for db, count in replica.state.counts.items() if count},
         replica.pending(),
+        learners,
+        replica.state.config_index,
     )

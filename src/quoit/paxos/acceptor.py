@@ -85,7 +85,9 @@ def on_beat(core: Core, sender: NodeId, message: Beat, now_us: int) -> None:
         received, matched = core.received, core.matched
     else:
         received = matched = 0
-    reply = BeatReply(core.term, message.round, received, matched, not core.damaged)
+    reply = BeatReply(
+        core.term, message.round, received, matched, core.log.last_index, not core.damaged
+    )
     if core.term == core.durable_term:
         # Nothing in it waits for the disk: a slow disk must not cost the leader its lease.
         core.send(sender, reply)

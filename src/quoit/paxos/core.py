@@ -70,6 +70,7 @@ class Core:
     own_stable      its own acceptances are durable up to here
     settling        an older change of members that has to be chosen before anything after it is proposed
     config_pending  its own change of members, behind which nothing is proposed until it is applied
+    leaving         it was removed, and goes once those who stay have answered this round; 0: it stays
     followers       per peer; rounds, contact, lease, reads: see those files
     heartbeat_us    the next heartbeat
     transfer_*      see transfer.py
@@ -78,7 +79,7 @@ class Core:
     __slots__ = (
         "after", "applied_index", "applying_index", "asked_us", "chain", "commit_index", "config",
         "config_pending", "contact", "contact_us", "damaged", "dirty", "durable_term", "election_us",
-        "followers", "hard_dirty", "has_ready", "heartbeat_us", "id", "known", "leader", "lease",
+        "followers", "hard_dirty", "has_ready", "heartbeat_us", "id", "known", "leader", "lease", "leaving",
         "log", "members", "messages", "must_reach", "must_term", "now_us", "origins",
         "own_stable", "patience_us", "peers", "proposed", "proven", "quorums", "reads",
         "reads_failed", "received", "refuse_until_us", "refused", "rng", "role", "round_seen",
@@ -157,6 +158,7 @@ class Core:
         self.own_stable: Index = 0
         self.settling: Index = 0
         self.config_pending: Index = 0
+        self.leaving = 0
         self.followers: dict[NodeId, Follower] = {}
         self.heartbeat_us = 0
         self.rounds = Rounds(now_us, timeout)
@@ -289,7 +291,7 @@ class Core:
         self.votes = {}
         self.followers = {}
         self.transfer_to = 0
-        self.settling = self.config_pending = 0
+        self.settling = self.config_pending = self.leaving = 0
         self.reset_election(now_us)
         if news:
             self.advance_received()

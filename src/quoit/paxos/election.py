@@ -9,7 +9,7 @@ both rest on that. Proposers that fail wait for a randomly drawn time.
 from quoit.base.ids import Index, NodeId, Term
 from quoit.paxos import replication
 from quoit.paxos.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, Core
-from quoit.paxos.messages import Ask, AskReply, Prepare, Promise, TakeOver
+from quoit.paxos.messages import Ask, AskReply, Beat, Prepare, Promise, TakeOver
 from quoit.paxos.progress import Follower
 from quoit.paxos.values import GAP, Chain, carry, kind_of, node_of, round_of
 from quoit.quorum.agreement import CONFIG, Entry
@@ -133,7 +133,7 @@ def _become_leader(core: Core) -> None:
     core.role = LEADER
     core.leader = core.id
     core.votes = {}
-    core.settling = core.config_pending = core.transfer_to = 0
+    core.settling = core.config_pending = core.transfer_to = core.leaving = 0
     core.own_stable = commit
     last = max(best, default=commit)
     for index in range(commit + 1, last + 1):
@@ -210,6 +210,11 @@ def on_ask(core: Core, sender: NodeId, message: Ask, now_us: int) -> None:
         and _could_promise(core, sender, message.commit) is not None
     )
     core.send_after_persist(sender, AskReply(message.term if granted else core.term, granted))
+    removed = core.id not in core.members.voters and node_of(core.term) == core.id
+    if removed and core.role == FOLLOWER and message.commit < core.commit_index:
+        # This replica chose, as the leader of this ballot, that it is a member no more, and left
+        # before the others had heard.
+        core.send_after_persist(sender, Beat(core.term, 0, core.commit_index, 0))
 
 
 def on_ask_reply(core: Core, sender: NodeId, message: AskReply, now_us: int) -> None:

@@ -95,12 +95,13 @@ class Beat(msgspec.Struct, frozen=True, array_like=True, tag=27, gc=False):
 
 class BeatReply(msgspec.Struct, frozen=True, array_like=True, tag=28, gc=False):
     """The receiver follows the sender of that round. received: it has everything up to there, in this
-    ballot or chosen; match: durably."""
+    ballot or chosen; match: durably; last: the last instance in which it accepted anything, ever."""
 
     term: Term
     round: int
     received: Index
     match: Index
+    last: Index
     voting: bool
 
 

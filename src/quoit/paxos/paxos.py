@@ -60,7 +60,8 @@ class Paxos(Core):
 
     def can_serve(self) -> bool:
         """Leader, and the first instance of its ballot is chosen, so everything before it is."""
-        return self.role == LEADER and 0 < self.term_start <= self.commit_index
+        leads = self.role == LEADER and not self.leaving
+        return leads and 0 < self.term_start <= self.commit_index
 
     def takes_proposals(self) -> bool:
         """Leader, and nothing is under way behind which proposals have to wait."""
@@ -69,6 +70,7 @@ class Paxos(Core):
             and not self.transfer_to
             and not self.settling
             and not self.config_pending
+            and not self.leaving
         )
 
     def lease_valid(self, now_us: int) -> bool:
@@ -302,11 +304,7 @@ class Paxos(Core):
             peer: old.get(peer) or Follower(self.proposed + 1, window) for peer in self.peers
         }
         if self.id not in members.voters:
-            self.trace("removed", node=self.id, term=self.term)
-            heirs = [peer for peer in members.voters if peer in self.followers]
-            if heirs:
-                self.send(self.most_advanced(heirs), m.TakeOver(self.term))
-            self.become_follower(self.term, 0, self.now_us)
+            self.leaving = self.rounds.current
 
     def _begin_reads(self) -> None:
         """One round for all waiting reads, or none if nobody else can have chosen anything."""

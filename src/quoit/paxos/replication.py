@@ -7,7 +7,7 @@ chosen ones among them, so catching up is phase 2 as well.
 from quoit.base.ids import Index, NodeId, Term
 from quoit.paxos import transfer
 from quoit.paxos.core import LEADER, Core
-from quoit.paxos.messages import Accept, Accepted, Beat, BeatReply, TakeSnapshotReply
+from quoit.paxos.messages import Accept, Accepted, Beat, BeatReply, TakeOver, TakeSnapshotReply
 from quoit.paxos.progress import Follower
 from quoit.paxos.values import Chain
 from quoit.quorum.agreement import Entry
@@ -60,7 +60,7 @@ def _heal(core: Core, peer: NodeId) -> Index:
     whom a write quorum needs beside it have accepted that far in this ballot, so they have promised
     no higher one behind its back (acceptor.py)."""
     follower = core.followers[peer]
-    if follower.voting or not core.term_start:
+    if follower.voting:
         return 0
     others = [voter for voter in core.members.voters if voter != peer]
     reached = []
@@ -74,7 +74,7 @@ def _heal(core: Core, peer: NodeId) -> Index:
     if not reached:
         return 0
     index = agreed_value(reached, min(core.quorums.write, len(others)))
-    return index if index >= core.term_start else 0
+    return index if index >= (core.term_start or core.settling) else 0
 
 
 def maybe_choose(core: Core) -> None:
@@ -119,11 +119,14 @@ def heard(
             follower.beyond.clear()
             follower.marked = (0, 0)
         return follower
-    follower.voting = True
+    if not follower.voting:
+        follower.voting = True
+        # What it acknowledged before counts from now on.
+        maybe_choose(core)
     if round_number > follower.round:
         follower.round = min(round_number, core.rounds.current)
         _count_rounds(core)
-    return follower
+    return follower if core.role == LEADER else None
 
 
 def _count_rounds(core: Core) -> None:
@@ -136,6 +139,9 @@ def _count_rounds(core: Core) -> None:
     size = core.quorums
     if core.contact is not rounds and len(answered) >= quorum_size(size.voters):
         core.contact.quorum_reached(agreed_value(answered, quorum_size(size.voters)))
+    if core.leaving:
+        _maybe_leave(core)
+        return
     if len(answered) < size.confirm:
         return
     if rounds.quorum_reached(agreed_value(answered, size.confirm)):
@@ -145,6 +151,33 @@ def _count_rounds(core: Core) -> None:
             core.has_ready = True
 
 
+def _within(core: Core, sender: NodeId, index: Index) -> Index | None:
+    """What a follower says to have, as far as this leader has proposed. More than that is a fault,
+    unless the leader was elected by members that are some no longer: then all that it proposes is
+    chosen there already."""
+    if index <= core.proposed:
+        return index
+    if core.settling or core.leaving:
+        return core.proposed
+    core.trace("match_beyond_log", node=core.id, sender=sender, index=index)
+    return None
+
+
+def _maybe_leave(core: Core) -> None:
+    """A removed leader goes once a write quorum of those who stay know of the change: else they might
+    need it to learn that the change was chosen."""
+    index = core.commit_index
+    ready = [
+        peer
+        for peer, one in core.followers.items()
+        if peer in core.members.voters and one.round >= core.leaving and one.match_index >= index
+    ]
+    if len(ready) >= core.quorums.write:
+        core.trace("removed", node=core.id, term=core.term)
+        core.send(ready[0], TakeOver(core.term))
+        core.become_follower(core.term, 0, core.now_us)
+
+
 def on_accepted(core: Core, sender: NodeId, message: Accepted, now_us: int) -> None:
     """A follower accepted instances durably, or has promised a higher ballot."""
     follower = heard(core, sender, message.term, message.round, message.voting, now_us)
@@ -152,10 +185,10 @@ def on_accepted(core: Core, sender: NodeId, message: Accepted, now_us: int) -> N
         return
     if follower.mode is _SNAPSHOT and message.match < core.log.compacted_index:
         return
-    if max(message.match, message.last) > core.proposed:
-        core.trace("match_beyond_log", node=core.id, sender=sender, index=message.last)
+    match = _within(core, sender, message.match)
+    if match is None or message.last > core.proposed:
         return
-    if follower.accepted(message.first, message.last, message.match):
+    if follower.accepted(message.first, message.last, match):
         maybe_choose(core)
     if core.transfer_to == sender:
         transfer.hand_over(core)
@@ -175,25 +208,41 @@ def broadcast_heartbeat(core: Core, round_number: int, now_us: int) -> None:
 def on_beat_reply(core: Core, sender: NodeId, message: BeatReply, now_us: int) -> None:
     """The follower is alive, and says what it has."""
     follower = heard(core, sender, message.term, message.round, message.voting, now_us)
-    if follower is None or follower.mode is _SNAPSHOT or message.received > core.proposed:
+    if follower is None or follower.mode is _SNAPSHOT:
         return
-    follower.answered(message.round, message.received)
+    received = _within(core, sender, message.received)
+    if received is None:
+        return
+    match = min(received, message.match)
+    follower.answered(message.round, received)
     if follower.mode is not _REPLICATE:
-        follower.matched(message.match)
-        follower.next_index = message.received + 1
+        follower.match_index = min(follower.match_index, received)
+        follower.matched(match)
+        follower.next_index = received + 1
         maybe_choose(core)
-    elif follower.matched(message.match):
+    elif follower.matched(match):
         maybe_choose(core)
     if core.transfer_to == sender:
         transfer.hand_over(core)
     replicate(core, sender, follower, now_us)
     caught_up = message.match >= core.proposed and core.own_stable >= core.proposed
-    busy = core.transfer_to or core.config_pending or not core.term_start
-    if not follower.voting and caught_up and not busy:
+    if core.transfer_to or core.config_pending or core.leaving or not core.term_start:
+        return
+    if not follower.voting and caught_up:
         # It has all there is, and may owe instances that nobody else ever got: it heals only beyond
         # them. Where no client writes, empty entries bring it there.
-        entry = Chain.first(core.proposed + 1, core.term)
-        append(core, entry.data, entry.kind, now_us)
+        _append_empty(core, now_us)
+    elif core.config.quorum == "all" and message.last < core.proposed + core.config.gap_max:
+        # What it holds above was proposed by an older leader and is not chosen, or this one would
+        # have it. That is not clear to the follower before these instances are decided, and until
+        # then it serves no reads.
+        while core.proposed < message.last:
+            _append_empty(core, now_us)
+
+
+def _append_empty(core: Core, now_us: int) -> None:
+    entry = Chain.first(core.proposed + 1, core.term)
+    append(core, entry.data, entry.kind, now_us)
 
 
 def on_snapshot_reply(core: Core, sender: NodeId, message: TakeSnapshotReply, now_us: int) -> None:

@@ -123,7 +123,10 @@ def heard(
             core.trace("distrust", node=core.id, term=term, follower=sender)
             progress.distrust(core.log.last_index + 1)
         return progress
-    progress.voting = True
+    if not progress.voting:
+        progress.voting = True
+        # What it acknowledged before counts from now on.
+        maybe_commit(core)
     if round_number > progress.round:
         rounds = core.rounds
         progress.round = min(round_number, rounds.current)

@@ -21,7 +21,8 @@ from quoit.node.node import Node
 from quoit.runtime.directory import DirectoryLock
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
-from quoit.runtime.options import NodeOptions
+from quoit.runtime.nodes_file import read_view, view_of, write_view
+from quoit.runtime.options import NodeOptions, PeerAddress
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
@@ -69,8 +70,9 @@ class Driver:
         options = self.options
         clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
+        self.directory = RealDisk(options.data_dir)
         claim(
-            RealDisk(options.data_dir),
+            self.directory,
             Identity(
                 options.cluster_id,
                 options.node_id,
@@ -79,6 +81,7 @@ class Driver:
                 options.agreement,
             ),
         )
+        self._recall_nodes()
         disk = RealDisk(str(Path(options.data_dir) / "log"))
         self.log, recovery = Log.open(disk)
         for note in recovery.notes:
@@ -89,16 +92,34 @@ class Driver:
             self._trace,
         )  # fmt: skip
         self.log_thread = LogThread(self.log, self.loop, self._persisted)
-        peers = {peer.id: peer for peer in options.peers if peer.id != options.node_id}
-        if peers:
-            server = await self.loop.create_server(
-                lambda: Acceptor(self, peers), options.host, options.peer_port
-            )
-            self.servers.append(server)
-        for peer in peers.values():
+        server = await self.loop.create_server(
+            lambda: Acceptor(self), options.host, options.peer_port
+        )
+        self.servers.append(server)
+        for peer in options.peers:
+            self.add_peer(peer)
+        self._tick()
+
+    def _recall_nodes(self) -> None:
+        """Nodes that joined since the start that `options.peers` describe, and who founded the cluster."""
+        options = self.options
+        view = read_view(self.directory)
+        if view is not None:
+            given = {peer.id for peer in options.peers}
+            options.peers = options.peers + [one for one in view.nodes if one.id not in given]
+            options.founders = view.founders
+        write_view(self.directory, view_of(options))
+
+    def add_peer(self, peer: PeerAddress) -> None:
+        """Keep a connection to this node, from now on at this address."""
+        if peer.id == self.options.node_id:
+            return
+        dialer = self.dialers.get(peer.id)
+        if dialer is None:
             dialer = self.dialers[peer.id] = Dialer(self, peer)
             dialer.start()
-        self._tick()
+        else:
+            dialer.address = peer
 
     def _open_engine(self) -> Engine:
         if self.options.engine == "memory":
@@ -123,6 +144,7 @@ class Driver:
             node_id=options.node_id,
             cluster_id=options.cluster_id,
             nodes=nodes,
+            founders=tuple(options.founders),
             shards=options.shards,
             consensus=options.consensus,
             quorum=options.quorum,
@@ -158,6 +180,8 @@ class Driver:
             return
         if effects.write is not None:
             self.log_thread.submit(effects.write)
+        for node in effects.nodes:
+            self._meet(node)
         dialers = self.dialers
         for peer, payload in effects.urgent:
             dialers[peer].send(payload, urgent=True)
@@ -173,6 +197,20 @@ class Driver:
                 sink.flush()
         if effects.flush_engine:
             self._flush(effects.flush_engine)
+
+    def _meet(self, node: PeerInfo) -> None:
+        peer = PeerAddress(
+            node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port
+        )
+        others = [one for one in self.options.peers if one.id != node.id]
+        self.options.peers = [*others, peer]
+        logger.info("node_known", node=node.id, name=node.name, host=node.host)
+        try:
+            write_view(self.directory, view_of(self.options))
+        except DiskFault as error:
+            # It is told again after a restart.
+            logger.warning("nodes_not_saved", reason=str(error))
+        self.add_peer(peer)
 
     def _flush(self, token: int) -> None:
         future = self.loop.run_in_executor(self._executor, self.engine.flush)

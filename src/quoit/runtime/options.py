@@ -17,7 +17,8 @@ class PeerAddress(msgspec.Struct, frozen=True):
 
 
 class NodeOptions(msgspec.Struct, kw_only=True):
-    """One node's start-up settings. `peers` lists all nodes, this one included."""
+    """One node's start-up settings. `peers` lists all nodes that are known, this one
+    included; others may come while it runs."""
 
     node_id: int
     name: str
@@ -29,6 +30,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     resp_port: int = 7379
     admin_port: int = 7400
     peers: list[PeerAddress] = []
+    founders: list[int] = []
+    """Numbers of the nodes among which the shards were placed at creation; empty: all peers."""
     shards: int = 0
     consensus: str = "raft"
     quorum: str = "majority"

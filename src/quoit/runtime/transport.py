@@ -70,9 +70,8 @@ def _source(host: str) -> tuple[str, int] | None:
 class Acceptor(asyncio.Protocol):
     """The receiving end: one per connection that a peer dialed."""
 
-    def __init__(self, events: PeerEvents, peers: dict[int, PeerAddress]) -> None:
+    def __init__(self, events: PeerEvents) -> None:
         self.events = events
-        self.peers = peers
         self.peer = 0
         self.hello: handshake.Hello | None = None
         self.nonce = b""
@@ -124,7 +123,8 @@ class Acceptor(asyncio.Protocol):
                     f"node {message.sender} runs {message.agreement}, this one {options.agreement}: "
                     "give all nodes of a cluster the same --consensus and --quorum"
                 )
-            if message.sender not in self.peers or message.receiver != options.node_id:
+            # Any number that proves to know the secret may be a node: it may have joined just now.
+            if message.sender == options.node_id or message.receiver != options.node_id:
                 raise PeerFault(f"node {message.sender} looked for node {message.receiver}")
             if len(message.nonce) != 16:
                 raise PeerFault("a nonce has 16 bytes")

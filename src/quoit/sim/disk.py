@@ -17,6 +17,7 @@ platter, and sets the size. What each fault does to that (faults.md, group D):
     full        nothing new can be allocated; pages that have room can be written (D5)
     readonly    every change fails (D5)
     flip        one bit of what is on the platter changes (D7), in a zone: log, mark or identity
+    misdirect   a page holds what belongs elsewhere; stale: what it held before (D8)
     wipe, image and restore
                 an empty disk, or an older copy of it (D9)
 
@@ -25,10 +26,15 @@ from the generator it was given, and only when a fault needs it.
 """
 
 import random
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from quoit.base.errors import DiskFault, DiskFull
+
+Place: TypeAlias = "tuple[str, int]"
+"""(file, page)."""
+Places: TypeAlias = "list[Place]"
 
 __all__ = ["PAGE_BYTES", "SECTOR_BYTES", "ZONES", "Image", "SimDisk", "SimFile"]
 
@@ -90,6 +96,7 @@ class SimFile:
     def _changing(self, what: str) -> None:
         self._alive(what)
         if self._disk.is_readonly:
+            self._disk.on_fault("readonly")
             raise DiskFault(f"{what} {self.name}: read-only file system")
 
     def pread(self, offset: int, size: int) -> bytes:
@@ -107,10 +114,12 @@ class SimFile:
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write all of `data` to the cache."""
         self._changing("writing")
+        self._disk.on_step("pwrite", self.name)
         inode = self._inode
         end = offset + len(data)
         if self._disk.is_full and end > inode.room:
             self._write(offset, data[: max(0, inode.room - offset)])
+            self._disk.on_fault("full")
             raise DiskFull(f"writing {self.name}: the disk is full; make room")
         self._write(offset, data)
         inode.room = max(inode.room, -(-end // PAGE_BYTES) * PAGE_BYTES)
@@ -134,9 +143,11 @@ class SimFile:
     def sync(self) -> None:
         """Cache to platter, unless a fault says otherwise."""
         self._alive("syncing")
+        self._disk.on_step("sync", self.name)
         disk, inode = self._disk, self._inode
         if disk.sync_errors > 0:
             disk.sync_errors -= 1
+            disk.on_fault("sync_error")
             disk.fail_sync(inode)
             raise DiskFault(f"syncing {self.name}: input/output error")
         if disk.is_lying:
@@ -154,8 +165,10 @@ class SimFile:
     def allocate(self, size: int) -> None:
         """Reserve room; the new part is zeros."""
         self._changing("reserving room for")
+        self._disk.on_step("allocate", self.name)
         inode = self._inode
         if self._disk.is_full and size > inode.room:
+            self._disk.on_fault("full")
             raise DiskFull(f"reserving {size} bytes for {self.name}: the disk is full; make room")
         inode.room = max(inode.room, size)
         inode.size = max(inode.size, size)
@@ -188,6 +201,8 @@ class SimDisk:
 
     life         of the process: files opened in an earlier one are dead
     sync_errors  how many of the next syncs fail
+    on_fault     told of each fault that made an operation fail
+    on_step      told of each change (operation, file or "" for the directory) before it is made
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -200,11 +215,14 @@ class SimDisk:
         self.is_full = False
         self.is_readonly = False
         self.is_lying = False
+        self.on_fault: Callable[[str], None] = _ignore
+        self.on_step: Callable[[str, str], None] = _ignore_step
 
     # base.seams.Disk
 
     def _changing(self, what: str) -> None:
         if self.is_readonly:
+            self.on_fault("readonly")
             raise DiskFault(f"{what}: read-only file system")
 
     def open(self, name: str, *, create: bool = False) -> SimFile:
@@ -225,6 +243,7 @@ class SimDisk:
     def remove(self, name: str) -> None:
         """Delete a file; one that is open stays usable."""
         self._changing(f"removing {name}")
+        self.on_step("remove", name)
         if name not in self._names:
             raise FileNotFoundError(name)
         del self._names[name]
@@ -233,6 +252,7 @@ class SimDisk:
     def rename(self, old: str, new: str) -> None:
         """Rename, replacing `new`."""
         self._changing(f"renaming {old}")
+        self.on_step("rename", old)
         if old not in self._names:
             raise FileNotFoundError(old)
         self._names[new] = self._names.pop(old)
@@ -240,8 +260,10 @@ class SimDisk:
 
     def sync_directory(self) -> None:
         """Make creations, removals and renames durable."""
+        self.on_step("sync", "")
         if self.sync_errors > 0:
             self.sync_errors -= 1
+            self.on_fault("sync_error")
             raise DiskFault("syncing the directory: input/output error")
         if not self.is_lying:
             self._durable_names = dict(self._names)
@@ -362,6 +384,41 @@ class SimDisk:
         self.flip_at(name, offset, self._rng.randrange(0, 8))
         return name, offset
 
+    def _written_pages(self, zone: str) -> Places:
+        """(file, page) of everything in the zone that is on the platter and not only zeros."""
+        return [
+            (name, page)
+            for name in sorted(self._names)
+            if fnmatchcase(name, ZONES[zone])
+            for page in sorted(self._names[name].durable)
+            if any(self._names[name].durable[page])
+        ]
+
+    def misdirect(self, zone: str = "log") -> tuple[str, int] | None:
+        """A page lies where another one should: (file, byte), or None if there are not two (D8)."""
+        places = self._written_pages(zone)
+        if len(places) < 2:
+            return None
+        (source, page), (name, at) = self._rng.sample(places, 2)
+        wrong = self._names[source].durable[page]
+        if wrong == self._names[name].durable[at]:
+            return None
+        self._put(name, at, wrong)
+        return name, at * PAGE_BYTES
+
+    def stale(self, zone: str = "log") -> tuple[str, int] | None:
+        """A page is as it was before it was written, though its write was synced: (file, byte) (D8)."""
+        places = self._written_pages(zone)
+        if not places:
+            return None
+        name, page = places[self._rng.randrange(0, len(places))]
+        self._put(name, page, _ZEROS)
+        return name, page * PAGE_BYTES
+
+    def _put(self, name: str, page: int, data: bytes) -> None:
+        inode = self._names[name]
+        inode.pages[page] = inode.durable[page] = data
+
     def flip_at(self, name: str, offset: int, bit: int = 0) -> None:
         """Change one bit, in the cache and on the platter."""
         inode = self._names[name]
@@ -402,3 +459,11 @@ class SimDisk:
         self._names = {}
         self._durable_names = {}
         self._unsynced = []
+
+
+def _ignore(kind: str) -> None:
+    """Nobody wants to know."""
+
+
+def _ignore_step(operation: str, name: str) -> None:
+    """Nobody wants to know."""

@@ -17,6 +17,7 @@ from quoit.node.node import Node
 from quoit.node.replica import Replica
 from quoit.quorum.agreement import Ready
 from quoit.sim.clock import NodeClock
+from quoit.sim.crash_points import CrashHere, CrashPoints, WatchedEngine, points_of
 from quoit.sim.disk import SimDisk
 from quoit.sim.engine import SimEngine
 from quoit.sim.options import Options, stream
@@ -25,9 +26,10 @@ from quoit.storage.api import Group, Recovery
 from quoit.storage.buffered import BufferedEngine
 from quoit.storage.log import Log, Write
 
-__all__ = ["Machine"]
+__all__ = ["TURN_US", "Machine"]
 
-_TURN_US = 30
+TURN_US = 30
+"""How long after an input a node has its turn."""
 
 
 class Host(Protocol):
@@ -76,6 +78,14 @@ class Host(Protocol):
         """The node had a turn."""
         ...
 
+    def hit(self, kind: str) -> None:
+        """A fault touched something."""
+        ...
+
+    def saw(self, event: str, count: int = 1) -> None:
+        """Something happened that runs should cover."""
+        ...
+
     def broken(self, machine: "Machine", error: BaseException) -> None:
         """The node failed in a way that no fault explains."""
         ...
@@ -96,13 +106,14 @@ class Machine:
 
     life        number of the process, counted from 1; 0: never started
     node        None while no process runs
-    paused      the process stands still; what arrives waits in `inbox`
+    paused      why the process stands still, or ""; what arrives waits in `inbox`
     ahead       shard -> applied index of earlier lives: up to there, what a crash left in the engine may
                 be newer than the applied index beside it (storage/buffered.py)
     writing     the log write that the disk works on, or None
     turn_us     how long a turn takes to begin after something arrived
     hang_until  the disk answers nothing before this
     clients     that sent something to this process
+    unsound     its disk was damaged, and is not durably whole again
     """
 
     def __init__(self, world: Host, number: int, clock: NodeClock) -> None:
@@ -111,16 +122,20 @@ class Machine:
         self.clock = clock
         self.rng = stream(world.options.seed, f"machine/{number}")
         self.disk = SimDisk(stream(world.options.seed, f"disk/{number}"))
+        self.disk.on_fault = world.hit
+        self.unsound = False
+        self.crashes = CrashPoints(self._crashing)
+        self.disk.on_step = self.crashes.disk_step
         self.engine = SimEngine()
         self.buffered = BufferedEngine(self.engine, 0, 0)
         self.log: Log | None = None
         self.node: WatchedNode | None = None
         self.ahead: dict[int, int] = {}
         self.life = 0
-        self.paused = False
+        self.paused = ""
         self.inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.writing: Write | None = None
-        self.turn_us = _TURN_US
+        self.turn_us = TURN_US
         self.turn_due = False
         self.tick_due_us = -1
         self.disk_us = world.options.disk_us
@@ -140,21 +155,25 @@ class Machine:
         if self.node is not None:
             return
         self.life += 1
-        self.paused = False
+        self.paused = ""
         self.inbox = []
         self.writing = None
         self.turn_due = False
         self.tick_due_us = -1
         self.clock.reboot(self.rng.randrange(1, 1 << 40))
         try:
+            self.crashes.phase = "boot"
             self.log, recovery = self._open_log()
             self.recovery = recovery
-            self.buffered = BufferedEngine(self.engine, 2000, 4000)
+            self.buffered = WatchedEngine(self.engine, 2000, 4000)
+            self.buffered.points = self.crashes
             node = WatchedNode(
                 config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace
             )
-        except DiskFault as error:
+        except (DiskFault, CrashHere) as error:
             self.world.note(self.id, "start_failed", error=str(error))
+            if isinstance(error, CrashHere):
+                self.disk.crash(torn=True)
             return
         except Exception as error:
             self.world.broken(self, error)
@@ -172,12 +191,29 @@ class Machine:
 
     def _trace(self, event: str, /, **facts: object) -> None:
         self.world.note(self.id, event, **facts)
+        # The node says who leads a shard under the name that cores use for becoming leader.
+        self.world.saw("leader_known" if event == "leader" and "leader" in facts else event)
+        if event == "snapshot_installed":
+            self.crashes.reach("snapshot installed")
+
+    def _crashing(self, point: str) -> None:
+        self.world.hit("crash_point")
+        self.world.saw(f"crash {point}")
+        self.world.note(self.id, "crash_point", point=point)
+
+    def count_up(self) -> None:
+        """Tell what the process has counted so far; it ends, or the run does."""
+        if self.node is not None:
+            for name, count in self.node.counters.items():
+                self.world.saw(name, count)
+                self.node.counters[name] = 0
 
     def stop(self, *, power: bool, reason: str) -> None:
         """The process ends at once; `power`: the machine too, so what was not synced is lost."""
         if self.node is None:
             return
         self.world.note(self.id, "stop", power=power, reason=reason)
+        self.count_up()
         for shard, replica in self.node.replicas.items():
             self.ahead[shard] = max(self.ahead.get(shard, 0), replica.state.applied_index)
         self.node = None
@@ -187,7 +223,7 @@ class Machine:
         self.engine = self.engine.after_crash(self.rng)
         self.buffered = BufferedEngine(self.engine, 0, 0)
         self.inbox = []
-        self.paused = False
+        self.paused = ""
         clients, self.clients = self.clients, {}
         self.world.died(self, told=not power)
         for client in clients.values():
@@ -201,10 +237,14 @@ class Machine:
                 # It reached the file; a third of the time its sync finished, too.
                 if chance < 0.33:
                     self.disk.sync_error(times=1)
+                self.disk.on_fault = _nothing_of
+                armed, self.crashes.armed = self.crashes.armed, []
                 with suppress(DiskFault):
                     self.log.commit(write)
                     if chance < 0.16:
                         self.log.note(write)
+                self.disk.on_fault = self.world.hit
+                self.crashes.armed = armed
         self.disk.clear_faults()
         if power:
             self.disk.crash(torn=self.rng.random() < 0.7)
@@ -222,6 +262,7 @@ class Machine:
         if self.node is None:
             return
         if self.paused:
+            self.world.hit(self.paused)
             self.inbox.append((call, args))
             return
         self._guarded(call, *args)
@@ -246,19 +287,22 @@ class Machine:
     def hand_over(self) -> None:
         """An operator asks the node to give its leaderships away; it goes on running."""
         if self.node is not None:
+            if self.node.serving:
+                self.world.hit("transfer")
             self.node.begin_stop()
             self.node.stopping = False
 
-    def pause(self) -> None:
+    def pause(self, kind: str = "pause") -> None:
         """The process stands still (SIGSTOP); its clock runs on."""
         if self.node is not None:
-            self.paused = True
+            self.paused = kind
+            self.world.note(self.id, "pause", kind=kind)
 
     def resume(self) -> None:
         """It goes on: what waited arrives at once, before or after its timers."""
         if self.node is None or not self.paused:
             return
-        self.paused = False
+        self.paused = ""
         self.world.note(self.id, "resume", waiting=len(self.inbox))
         inbox, self.inbox = self.inbox, []
         tick_first = self.rng.random() < 0.5
@@ -278,14 +322,23 @@ class Machine:
             call(*args)
         except WorldFault as error:
             self.fail(str(error))
+        except CrashHere as point:
+            self._crash(str(point))
         except Exception as error:
             self.world.broken(self, error)
+
+    def _crash(self, point: str) -> None:
+        """The process, or with it the machine, ends at a crash point."""
+        self.writing = None if self.crashes.phase else self.writing
+        self.stop(power=self.rng.random() < 0.5, reason=point)
 
     # Turns
 
     def _want_turn(self) -> None:
         if not self.turn_due and self.node is not None:
             self.turn_due = True
+            if self.turn_us > TURN_US:
+                self.world.hit("slow")
             self.world.after(self.turn_us, self._turn_event, self.life)
 
     def _turn_event(self, life: int) -> None:
@@ -313,6 +366,7 @@ class Machine:
             session.sink.fill(ticket, reply)
         if effects.flush_engine:
             delay = self.rng.randrange(1_000, 100_000)
+            self.crashes.reach("flush begin")
             count = self.engine.begin_flush()
             world.after(delay, self._flushed, self.life, count, effects.flush_engine)
         if world.options.check_each_turn:
@@ -321,6 +375,8 @@ class Machine:
 
     def _write(self, write: Write) -> None:
         self.writing = write
+        if self.disk_us > self.world.options.disk_us:
+            self.world.hit("slow_disk")
         delay = 50 + int(self.rng.expovariate(1.0) * self.disk_us)
         self.world.after(delay, self._written, self.life, write)
 
@@ -328,23 +384,50 @@ class Machine:
         if life != self.life or self.writing is not write or self.log is None:
             return
         if self.world.now_us < self.hang_until:
+            self.world.hit("hang_disk")
             self.world.after(10_000, self._written, life, write)
             return
         self.writing = None
         failing = self.disk.sync_errors
+        crashes = self.crashes
         try:
+            for point in points_of(write, "before"):
+                crashes.reach(point)
+            crashes.phase = "commit"
             self.log.commit(write)
+            crashes.phase = "note"
             self.log.note(write)
+            for point in points_of(write, "after"):
+                crashes.reach(point)
+            crashes.reach("persisted")
         except DiskFault as error:
             # Fail-stop: nothing that this write covers is acknowledged, the sync is not repeated.
             self.fail(f"log write: {error}")
             return
+        except CrashHere as point:
+            self._crash(str(point))
+            return
+        finally:
+            crashes.phase = ""
         if failing and self.disk.sync_errors < failing:
             self.world.fail(
                 "correctness", "FAILSTOP", f"node {self.id} went on after a failed sync"
             )
         self.world.synced(self, write)
+        if self.unsound:
+            self.unsound = not self._whole()
         self.post(self._persisted, write)
+
+    def _whole(self) -> bool:
+        """Nothing on the disk is owed to earlier damage any more, and that is durable."""
+        node, log = self.node, self.log
+        if node is None or log is None:
+            return False
+        for shard, replica in node.replicas.items():
+            known = log._shards.get(shard)
+            if replica.core.damaged or known is None or known.damaged is not None:
+                return False
+        return True
 
     def _persisted(self, write: Write) -> None:
         if self.node is not None:
@@ -353,6 +436,7 @@ class Machine:
     def _flushed(self, life: int, count: int, token: int) -> None:
         if life == self.life and self.node is not None:
             self.engine.end_flush(count)
+            self._guarded(self.crashes.reach, "flush end")
             self.post(self._on_flushed, token)
 
     def _on_flushed(self, token: int) -> None:
@@ -385,3 +469,7 @@ class Machine:
 
 def _nothing() -> None:
     """A turn that was due when the process was paused."""
+
+
+def _nothing_of(kind: str) -> None:
+    """A dying process' disk is no fault of its own."""

@@ -23,10 +23,10 @@ from quoit.sim import scenario as scenarios
 from quoit.sim.mutant_table import MUTANTS as RAFT_MUTANTS
 from quoit.sim.mutant_table import Mutant
 from quoit.sim.mutant_table_paxos import PAXOS_MUTANTS
-from quoit.sim.options import draw
+from quoit.sim.options import changed, draw
 from quoit.sim.run import Result, run
 
-__all__ = ["MUTANTS", "applied", "hunt", "hunt_all"]
+__all__ = ["MUTANTS", "applied", "find", "hunt", "hunt_all"]
 
 SEEDS_MAX = 500
 MUTANTS = RAFT_MUTANTS + PAXOS_MUTANTS
@@ -80,6 +80,14 @@ class Catch(msgspec.Struct):
         )
 
 
+def find(name: str) -> Mutant:
+    """The mutant with that id; BadRequest if there is none."""
+    known = {mutant.id: mutant for mutant in MUTANTS}
+    if name not in known:
+        raise BadRequest(f"no mutant {name}; there are: {', '.join(known)}")
+    return known[name]
+
+
 def hunt(mutant: Mutant, seeds_max: int = SEEDS_MAX) -> Catch:
     """Run the mutant's scenario, or seeds that favour what it takes, until a check fails."""
     with applied(mutant):
@@ -94,17 +102,13 @@ def _run_once(mutant: Mutant, seed: int) -> Result:
     if mutant.scenario:
         scenario = scenarios.load(mutant.scenario)
         return scenarios.run_scenario(scenario, scenario.runs(seed)[0])
-    return run(msgspec.structs.replace(draw(seed, nodes=mutant.nodes), **mutant.options))
+    return run(changed(draw(seed, nodes=mutant.nodes), mutant.options))
 
 
 def hunt_all(ids: list[str], as_json: bool = False) -> int:
     """Hunt the named mutants, or all. Prints a table; 0 if each was caught, else 12."""
-    known = {mutant.id: mutant for mutant in MUTANTS}
-    unknown = [name for name in ids if name not in known]
-    if unknown:
-        raise BadRequest(f"no mutant {', '.join(unknown)}; there are: {', '.join(known)}")
     survivors = 0
-    for mutant in [known[name] for name in ids] or MUTANTS:
+    for mutant in [find(name) for name in ids] or MUTANTS:
         catch = hunt(mutant)
         survivors += catch.result is None
         if as_json:

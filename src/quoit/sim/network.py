@@ -25,6 +25,7 @@ from quoit.sim.options import Options, stream
 __all__ = ["Link", "Network"]
 
 _RETRANSMIT_US = 200_000
+_TAIL = 20
 
 
 class Scheduler(Protocol):
@@ -61,7 +62,7 @@ class Link(msgspec.Struct):
 
     number     of the present connection; frames of older ones are dropped
     connected  `sender` believes that it has a connection
-    cuts       faults that keep this link dead; it works when there are none
+    cuts       kinds of the faults that keep this link dead; it works when there are none
     held       frames that wait for a cut to end, as in a TCP send buffer
     """
 
@@ -70,13 +71,15 @@ class Link(msgspec.Struct):
     number: int = 0
     connected: bool = False
     dialing: bool = False
-    cuts: int = 0
+    cuts: list[str] = []
     held: list[bytes] = []
     last_arrival_us: int = 0
     free_us: int = 0
     loss: float = 0.0
     repeat: float = 0.0
     reorder: float = 0.0
+    hold: float = 0.0
+    """Share of frames whose agreement messages arrive seconds late."""
     delay_us: int = 0
     """Mean of a further exponential delay."""
     bytes_per_s: int = 0
@@ -95,6 +98,7 @@ class Network:
         self.rng = stream(options.seed, "network")
         self.latency_us = options.latency_us
         self.jitter_us = options.jitter_us
+        self.tail_share = options.tail_share
         self.frames = 0
         ids = range(1, options.nodes + 1)
         self.links = {(a, b): Link(a, b) for a in ids for b in ids if a != b}
@@ -111,7 +115,8 @@ class Network:
             self.world.hit("small_frames")
             return
         if link.cuts:
-            self.world.hit("cut")
+            for kind in dict.fromkeys(link.cuts):
+                self.world.hit(kind)
             link.held.append(payload)
             return
         self._transmit(link, payload, urgent)
@@ -120,6 +125,8 @@ class Network:
         rng = self.rng
         now = self.world.now_us
         delay = self.latency_us + self._spread(self.jitter_us)
+        if self.tail_share and rng.random() < self.tail_share:
+            delay *= _TAIL
         if link.delay_us:
             delay += self._spread(link.delay_us)
             self.world.hit("jitter")
@@ -136,13 +143,10 @@ class Network:
         if link.repeat and rng.random() < link.repeat:
             self._repeat(link, payload, delay)
         if link.reorder and rng.random() < link.reorder:
-            self.world.hit("reorder")
-            again = _agreement_only(payload)
-            if again is not None:
-                # What may not overtake keeps its place; the agreement's messages come late.
-                late = delay + self._spread(100_000)
-                self.world.after(late, self._arrive, link, -1, again)
-                payload = _without_agreement(payload)
+            payload = self._late("reorder", link, payload, delay + self._spread(100_000))
+        if link.hold and rng.random() < link.hold:
+            late = delay + rng.randrange(1_000_000, 6_000_000)
+            payload = self._late("hold", link, payload, late)
         if not urgent:
             arrival = max(arrival, link.last_arrival_us + 1)
             link.last_arrival_us = arrival
@@ -150,6 +154,16 @@ class Network:
 
     def _spread(self, mean_us: int) -> int:
         return int(self.rng.expovariate(1.0) * mean_us)
+
+    def _late(self, kind: str, link: Link, payload: bytes, delay: int) -> bytes:
+        """The agreement's messages of a frame arrive late, whatever becomes of the connection; what
+        may not overtake keeps its place and is returned."""
+        late = _agreement_only(payload)
+        if late is None:
+            return payload
+        self.world.hit(kind)
+        self.world.after(delay, self._arrive, link, -1, late)
+        return _without_agreement(payload)
 
     def _repeat(self, link: Link, payload: bytes, delay: int) -> None:
         """The agreement's messages of a frame arrive once more, perhaps seconds later."""
@@ -194,6 +208,10 @@ class Network:
             self.world.hit("reset")
             self._break(link, link.number)
 
+    def drop(self, link: Link) -> None:
+        """As `reset`, for reasons of its own."""
+        self._break(link, link.number)
+
     def _forget(self, link: Link) -> None:
         link.connected = False
         link.number += 1
@@ -227,11 +245,11 @@ class Network:
 
     # Cuts
 
-    def cut(self, sender: int, receiver: int) -> None:
+    def cut(self, sender: int, receiver: int, kind: str = "cut") -> None:
         """Nothing passes in this direction. The sender notices after a while, if it lasts."""
         link = self.links[sender, receiver]
-        link.cuts += 1
-        if link.cuts == 1:
+        link.cuts.append(kind)
+        if len(link.cuts) == 1:
             wait = self.rng.randrange(400_000, 3_000_000)
             self.world.after(wait, self._time_out, link, link.number)
 
@@ -239,13 +257,13 @@ class Network:
         if link.cuts:
             self._break(link, number)
 
-    def mend(self, sender: int, receiver: int) -> None:
-        """Ends one cut. What TCP still holds is sent now."""
+    def mend(self, sender: int, receiver: int, kind: str = "cut") -> None:
+        """Ends one cut of that kind. What TCP still holds is sent now."""
         link = self.links[sender, receiver]
-        if link.cuts == 0:
+        if kind not in link.cuts:
             return
-        link.cuts -= 1
-        if link.cuts == 0:
+        link.cuts.remove(kind)
+        if not link.cuts:
             held, link.held = link.held, []
             for payload in held:
                 self._transmit(link, payload, False)
@@ -253,10 +271,10 @@ class Network:
     def heal(self) -> None:
         """A perfect network from now on."""
         for link in self.links.values():
-            link.loss = link.repeat = link.reorder = 0.0
+            link.loss = link.repeat = link.reorder = link.hold = 0.0
             link.delay_us = link.bytes_per_s = link.bytes_max = 0
             while link.cuts:
-                self.mend(link.sender, link.receiver)
+                self.mend(link.sender, link.receiver, link.cuts[0])
 
 
 def _agreement_only(payload: bytes) -> bytes | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FAULTS", "Options", "draw", "stream"]
+__all__ = ["FAULTS", "Options", "changed", "draw", "stream"]
 
 FAULTS: dict[str, str] = {
     "split": "N1 clean split into two sides",
@@ -17,7 +17,9 @@ FAULTS: dict[str, str] = {
     "pair": "N3 two nodes cannot talk, all others can",
     "bridge": "N4 one node connects two halves, or a chain",
     "loss": "N5 frames get lost or arrive late",
-    "jitter": "N6 long and uneven delays, reordering",
+    "jitter": "N6 long and uneven delays",
+    "reorder": "N6 messages overtake one another",
+    "hold": "N6 messages arrive seconds late",
     "duplicate": "N6 messages arrive twice, some of them much later",
     "slow_link": "N7 few bytes per second",
     "small_frames": "N8 large frames vanish",
@@ -26,20 +28,33 @@ FAULTS: dict[str, str] = {
     "swizzle": "N11 links stop one by one and return in another order",
     "kill": "P1 a process is killed (what it had written stays)",
     "kill_all": "P1 all processes are killed",
+    "crash_point": "P2 a process dies at named steps of making something durable",
+    "oust": "P1 the newest leader is killed for longer than an election takes",
+    "boot_fail": "P5 a process cannot start at first",
     "pause": "P3 a process stands still",
     "slow": "P4 a process gets little CPU",
     "power_cut": "D1, D2 a machine loses what was not synced, or parts of it",
     "power_cut_all": "D1 all machines at once",
     "sync_error": "D3 a sync fails once",
     "full": "D5 no room on the disk for a while",
+    "readonly": "D5 the disk takes no change for a while",
     "slow_disk": "D6 a slow disk",
     "hang_disk": "D6 a disk that hangs",
+    "flip": "D7 one bit of a stopped node's log or mark changes",
+    "misdirect": "D8 a page of a stopped node's log lies in another one's place",
+    "stale": "D8 a page of a stopped node's log is as before it was written",
     "wall_jump": "C1 Unix time jumps",
     "drift": "C2 a clock runs faster or slower within the bound",
+    "suspend": "C3 a machine sleeps and wakes",
     "chase": "N11 the newest leader is cut off, again and again",
+    "rush": "O1 clients hardly think, most use one key",
     "transfer": "a node is asked to hand its leaderships over",
 }
 """Fault kind -> what it does and its number in the catalogue."""
+
+
+_WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
+"""Kinds that need more occasions than others to touch something."""
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -70,9 +85,13 @@ class Options(msgspec.Struct, kw_only=True):
     """Mean length of a fault."""
     faults: list[str] = []
     """Kinds that may happen."""
+    weights: list[int] = []
+    """How often each of them happens, relative to the others; empty: equally often."""
     latency_us: int = 300
     jitter_us: int = 300
     """Mean of an exponential part of each frame's delay."""
+    tail_share: float = 0.0
+    """Of all frames, so many take twenty times as long."""
     disk_us: int = 800
     """Mean duration of a log write with its sync."""
     election_timeout_us: int = 300_000
@@ -80,6 +99,11 @@ class Options(msgspec.Struct, kw_only=True):
     tick_us: int = 20_000
     leader_wait_us: int = 2_000_000
     outcome_wait_us: int = 1_500_000
+    pending_commands_max: int = 10_000
+    """Commands that a node takes in before it refuses more."""
+    inflight_batches_max: int = 4
+    pipelined_commands_min: int = 0
+    """Fewer waiting commands make no further batch; 0: one or two, by the node's number."""
     flush_log_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 10_000
     segment_bytes: int = 262_144
@@ -104,7 +128,16 @@ def stream(seed: int, name: str) -> random.Random:
     return random.Random(f"quoit/{seed}/{name}")
 
 
-def draw(seed: int, *, nodes: int = 0) -> Options:
+def changed(options: Options, changes: dict[str, Any]) -> Options:
+    """`options` with some of them replaced; other fault kinds are equally likely unless weighted."""
+    if "faults" in changes:
+        changes = {"weights": [], **changes}
+    return msgspec.structs.replace(options, **changes)
+
+
+def draw(
+    seed: int, *, nodes: int = 0, consensus: str = "raft", quorum: str = "majority"
+) -> Options:
     """The options of `seed`. `nodes` fixes the size of the cluster."""
     rng = stream(seed, "options")
     size = rng.choices((3, 5, 1, 4), (80, 12, 3, 5))[0]
@@ -116,10 +149,16 @@ def draw(seed: int, *, nodes: int = 0) -> Options:
     if rng.random() < 0.7 and not any(kind in kinds for kind in ("kill", "power_cut", "split")):
         kinds.append(rng.choice(("kill", "power_cut", "split")))
     kinds = [kind for kind in FAULTS if kind in kinds]
-    small_log = rng.random() < 0.4
+    # Some faults show only where segments of the log begin and end.
+    often = "full" in kinds or "crash_point" in kinds
+    segments = (8_192,) if often else (8_192, 16_384, 65_536, 262_144)
+    small_log = rng.random() < 0.5 or "crash_point" in kinds
+    weights = [_WEIGHTS.get(kind, 1) * rng.choice((2, 2, 3, 6)) for kind in kinds]
     return Options(
         seed=seed,
         nodes=size,
+        consensus=consensus,
+        quorum=quorum,
         shards=rng.choices((1, 2, 3, 4), (40, 30, 15, 15))[0],
         lease=rng.random() < 0.8,
         drift_ppm=rng.choice((10_000, 10_000, 1_000, 50_000)),
@@ -131,10 +170,16 @@ def draw(seed: int, *, nodes: int = 0) -> Options:
         fault_gap_us=rng.choice((250_000, 500_000, 1_000_000)),
         fault_length_us=rng.choice((300_000, 1_000_000, 2_000_000)),
         faults=kinds,
+        weights=weights,
         latency_us=rng.choice((100, 300, 1_000, 5_000)),
         jitter_us=rng.choice((50, 300, 2_000, 10_000)),
+        tail_share=rng.choice((0.0, 0.0, 0.01, 0.05)),
+        inflight_batches_max=rng.choice((1, 2, 4, 4)),
+        pipelined_commands_min=rng.choice((0, 0, 1, 4)),
         disk_us=rng.choice((100, 800, 800, 5_000)),
+        election_timeout_us=rng.choice((150_000, 300_000, 300_000, 600_000)),
+        pending_commands_max=rng.choice((2, 10_000, 10_000, 10_000, 10_000)),
         flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
         log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
-        segment_bytes=rng.choice((16_384, 65_536)) if small_log else 262_144,
+        segment_bytes=rng.choice(segments),
     )

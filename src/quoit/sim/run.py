@@ -6,13 +6,14 @@ import msgspec
 
 from quoit.sim.checkers import linearizable
 from quoit.sim.checkers.durability import check_durability
+from quoit.sim.fault_base import Fault
 from quoit.sim.history import INCR, OK, UNKNOWN
 from quoit.sim.nemesis import Nemesis
 from quoit.sim.options import Options
 from quoit.sim.workload import Probe
 from quoit.sim.world import CORRECTNESS, INCONCLUSIVE, LIVENESS, Failure, World
 
-__all__ = ["Result", "judge", "run", "settle"]
+__all__ = ["Result", "compare_now_and_then", "judge", "run", "settle"]
 
 LIVE_US = 12_000_000
 """How long after healing every shard must answer through every node."""
@@ -33,6 +34,8 @@ class Result(msgspec.Struct):
     failed: int
     leaders: int
     hits: dict[str, int]
+    seen: dict[str, int]
+    timeline: list[Fault]
     events: int
     virtual_us: int
     compared: int
@@ -47,17 +50,18 @@ def run(options: Options, trace: Callable[[str], None] | None = None) -> Result:
     world.start_all()
     world.workload.start()
     nemesis.start()
-    _compare_now_and_then(world)
+    compare_now_and_then(world)
     world.run_until(options.safety_us)
     nemesis.stop()
     settle(world)
-    return judge(world)
+    return judge(world, nemesis.timeline)
 
 
-def _compare_now_and_then(world: World) -> None:
+def compare_now_and_then(world: World) -> None:
+    """While faults happen, too: replicas that applied equally far hold the same."""
     if world.now_us < world.options.safety_us:
         world.compare_replicas()
-        world.after(500_000, _compare_now_and_then, world)
+        world.after(500_000, compare_now_and_then, world)
 
 
 def settle(world: World) -> None:
@@ -155,8 +159,10 @@ def _positions(world: World) -> str:
     return "; ".join(parts)
 
 
-def judge(world: World) -> Result:
+def judge(world: World, timeline: list[Fault]) -> Result:
     """All checkers over the whole history."""
+    for machine in world.machines.values():
+        machine.count_up()
     if world.failure is None:
         _check_durability(world)
     if world.failure is None or world.failure.kind == LIVENESS:
@@ -177,6 +183,8 @@ def judge(world: World) -> Result:
         failed=len(world.history.operations) - ok - world.history.count(UNKNOWN),
         leaders=world.elections.changes,
         hits=dict(sorted(world.hits.items())),
+        seen=dict(sorted(world.seen.items())),
+        timeline=timeline,
         events=world.events,
         virtual_us=world.now_us,
         compared=world.replicas.compared,

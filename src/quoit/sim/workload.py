@@ -67,6 +67,10 @@ class Place(Protocol):
         """Let `client.arrive` be called on that node when it next works."""
         ...
 
+    def hit(self, kind: str) -> None:
+        """A fault touched something."""
+        ...
+
 
 class Slot(msgspec.Struct):
     """A place in the set of keys, whose key changes over time."""
@@ -117,6 +121,7 @@ class Workload:
 
     db_of      key -> database, for every key that was ever used
     stopped    no client begins anything new
+    rush       clients think so many times shorter; hot: a slot that most of them use then, or -1
     probes     probes made so far, plus one
     """
 
@@ -132,7 +137,8 @@ class Workload:
         self.db_of: dict[bytes, int] = {}
         self.stopped = False
         self.drop_replies = 0.0
-        self.dropped = 0
+        self.rush = 1
+        self.hot = -1
         self.probes = 1
         self.clients = [Client(self, number) for number in range(options.clients)]
 
@@ -147,13 +153,17 @@ class Workload:
 
     def pause_us(self) -> int:
         """How long a client thinks."""
-        return 1 + int(self.rng.expovariate(1.0) * self.options.think_us)
+        if self.rush > 1:
+            self.place.hit("rush")
+        return 1 + int(self.rng.expovariate(1.0) * self.options.think_us / self.rush)
 
     def choose(self) -> tuple[Slot, str]:
         """A key and what to do with it: reads 50 %, SET 30 %, conditional writes 10 %, INCR 10 %;
         an appended string gets APPEND instead."""
         rng = self.rng
         slot = rng.choice(self.slots)
+        if self.hot >= 0 and rng.random() < 0.7:
+            slot = self.slots[self.hot]
         if (
             slot.operations >= self.options.operations_per_key_max
             or slot.unknown >= _UNKNOWN_PER_KEY_MAX
@@ -269,7 +279,7 @@ class Client:
         if reply is not None:
             self.fill(ticket, reply)
         elif self.workload.drop_replies and self.workload.rng.random() < self.workload.drop_replies:
-            self.workload.dropped += 1
+            self.place.hit("drop_reply")
             node.close_session(session)
             self.lost()
 

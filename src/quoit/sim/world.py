@@ -63,6 +63,7 @@ class World:
     machines   node id -> machine
     failure    the first failure; the run ends there
     hits       fault kind -> how often it touched something
+    seen       transition of a node or a core -> how often it happened (coverage.py)
     leaderships  (time, shard, term, node), as they were seen to begin
     """
 
@@ -75,6 +76,7 @@ class World:
         self.history = History()
         self.failure: Failure | None = None
         self.hits: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
         self.tracer = trace
         self.hash = blake2b(digest_size=16)
         self.rng = stream(options.seed, "world")
@@ -124,7 +126,9 @@ class World:
             tick_us=options.tick_us,
             leader_wait_us=options.leader_wait_us,
             outcome_wait_us=options.outcome_wait_us,
-            pipelined_commands_min=1 + number % 2,
+            pending_commands_max=options.pending_commands_max,
+            inflight_batches_max=options.inflight_batches_max,
+            pipelined_commands_min=options.pipelined_commands_min or 1 + number % 2,
             give_back_after_us=500_000,
             settle_records=5,
             flush_log_bytes=options.flush_log_bytes,
@@ -178,6 +182,10 @@ class World:
         """A fault touched something."""
         self.hits[kind] = self.hits.get(kind, 0) + 1
 
+    def saw(self, event: str, count: int = 1) -> None:
+        """Something happened that runs should cover."""
+        self.seen[event] = self.seen.get(event, 0) + count
+
     def note(self, node: int, event: str, /, **facts: object) -> None:
         """A fact for the trace and its hash."""
         detail = " ".join(f"{name}={value}" for name, value in facts.items())
@@ -208,7 +216,7 @@ class World:
                 cache = core.log.cache
                 self._judge("MATCH", self.logs.recovered(machine.id, shard, base, cache))
                 state = (core.term, getattr(core, "vote", 0))
-                self.promises.recovered(machine.id, shard, state, base, cache)
+                self.promises.recovered(machine.id, shard, state, base, cache, damaged=core.damaged)
         self.network.connect_all(machine.id)
 
     def synced(self, machine: Machine, write: Write) -> None:
@@ -263,6 +271,8 @@ class World:
         node = machine.node
         if node is None:
             return
+        if node.dispatcher.parked:
+            self.saw("parked")
         now = machine.clock.now_us()
         for shard, replica in node.replicas.items():
             core = replica.core

@@ -23,7 +23,7 @@ from quoit.base.ids import Index, ShardId, Term
 from quoit.base.seams import Disk
 from quoit.quorum.agreement import Entry, HardState
 from quoit.storage import log_format as form
-from quoit.storage.api import Recovery, ShardUpdate
+from quoit.storage.api import Recovery, ShardRecovery, ShardUpdate
 from quoit.storage.entry_reader import EntryFiles, ShardReader
 from quoit.storage.mark import MarkBuilder, MarkFile
 from quoit.storage.recovery import Found, recover
@@ -394,6 +394,22 @@ class Log:
             if index > shards[shard].compacted[0]:
                 return shard
         return None
+
+    def remembered(self, shard: ShardId) -> ShardRecovery | None:
+        """What a replica of the shard on this node promised, without entries; None: there was none."""
+        known = self._shards.get(shard)
+        if known is None:
+            if not self.amnesia:
+                return None
+            known = _Shard()
+            known.damaged = (0, 0)
+        reach, term = known.damaged or (0, 0)
+        damaged = known.damaged is not None
+        return ShardRecovery(shard, known.hard_state, (0, 0), [], damaged, reach, term)
+
+    def reach(self, shard: ShardId) -> Index:
+        """The greatest index that any segment holds of the shard; 0: none."""
+        return max((highest.get(shard, 0) for highest in self._highest.values()), default=0)
 
     def holding(self, keep: int) -> list[ShardId]:
         """Shards that need entries in others than the newest `keep` segments."""

@@ -6,11 +6,13 @@ from quoit.base.errors import PeerFault
 from quoit.node.messages import (
     TRANSACTION,
     Frame,
+    Leading,
     TransactionForward,
     decode_frame,
     encode_frame,
     encode_transaction,
 )
+from quoit.quorum.members import Members
 from tests.unit.node.harness import Client, Cluster
 
 OK = b"+OK\r\n"
@@ -385,7 +387,8 @@ def test_a_transaction_for_a_database_that_does_not_exist_does_not_stop_the_node
 
 def test_answers_to_unknown_requests_and_unknown_shards_are_ignored(cluster):
     client = Client(cluster, cluster.follower())
-    inject(cluster, cluster.follower(), replies=[(99, OK)], refused=[(98, 2)], leading=[(77, 5)])
+    leading = [Leading(77, 5, 0, Members((1, 2)))]
+    inject(cluster, cluster.follower(), replies=[(99, OK)], refused=[(98, 2)], leading=leading)
     inject(cluster, cluster.leader(), forwards=[(1, 5, 0, 0, [b"GET", b"a"])])
     assert client.ask("SET", "a", "1") == OK
     assert cluster.idle()

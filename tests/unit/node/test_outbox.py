@@ -3,9 +3,10 @@
 import pytest
 
 from quoit.base import limits
-from quoit.node.messages import Frame, decode_frame
+from quoit.node.messages import Frame, Leading, decode_frame
 from quoit.node.outbox import Outbox
 from quoit.quorum.agreement import Entry
+from quoit.quorum.members import Members
 from quoit.raft.messages import AppendEntries, Heartbeat, HeartbeatReply
 from tests.unit.node.harness import Client, Cluster
 
@@ -83,7 +84,7 @@ def test_large_frames_are_cut_and_every_list_keeps_its_order(outbox):
     forwards = [forward(number, 150) for number in range(20)]
     replies = [(number, b"$300\r\n" + b"r" * 300 + b"\r\n") for number in range(9)]
     refused = [(number, 3) for number in range(5)]
-    leading = [(number, 1) for number in range(5)]
+    leading = [Leading(number, 1, 0, Members((1, 2))) for number in range(5)]
     frame.core, frame.forwards, frame.replies = list(appends), list(forwards), list(replies)
     frame.refused, frame.leading = list(refused), list(leading)
     ordinary, urgent = outbox.drain({2: 0})

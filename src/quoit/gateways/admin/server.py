@@ -1,4 +1,5 @@
-"""The admin port: health, status and metrics over HTTP (aiohttp). What it tells is never a secret."""
+"""The admin port: health, status, metrics and operations over HTTP (aiohttp). What it tells is never a
+secret; what changes something is in shards.py."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -9,7 +10,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from quoit.gateways.admin.access import HEALTH, host_is_local, is_loopback, token_fits
 from quoit.gateways.admin.metrics import StatusCollector
+from quoit.gateways.admin.shards import add_shard_routes
 from quoit.node.status import NodeStatus
+from quoit.runtime.options import NodeOptions
 
 __all__ = ["readiness", "serve_admin"]
 
@@ -20,6 +23,8 @@ _REQUEST_BYTES_MAX = 64 * 1024
 
 class Host(Protocol):
     """The node behind the gateway."""
+
+    options: NodeOptions
 
     @property
     def node(self) -> Any:
@@ -38,6 +43,7 @@ async def serve_admin(host: Host, address: str, port: int, password: str = "") -
     app.router.add_get("/readyz", routes.ready)
     app.router.add_get("/v1/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
+    add_shard_routes(app, host)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -61,9 +67,14 @@ def _guard(local: bool, password: str) -> Any:
         try:
             response = await handler(request)
         except web.HTTPNotFound:
-            return _error(404, "NOT_FOUND", "there are /livez /readyz /v1/status /metrics")
+            return _error(
+                404,
+                "NOT_FOUND",
+                "there are /livez /readyz /v1/status /v1/cluster "
+                "/v1/shards/ID/operation(s) /metrics",
+            )
         except web.HTTPMethodNotAllowed:
-            return _error(405, "METHOD", "this port is read with GET")
+            return _error(405, "METHOD", "GET reads; only /v1/shards/ID/operations takes POST")
         response.headers.update(_HEADERS)
         return response
 

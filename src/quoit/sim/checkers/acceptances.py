@@ -58,9 +58,11 @@ class AcceptanceChecker(PromiseChecker):
         hard_state: tuple[int, int],
         base: tuple[int, int],
         entries: list[Entry],
+        *,
+        damaged: bool = False,
     ) -> None:
         """A node started and found this."""
-        super().recovered(node, shard, hard_state, base, _origins(entries))
+        super().recovered(node, shard, hard_state, base, _origins(entries), damaged=damaged)
 
     def synced(self, node: int, updates: list[ShardUpdate]) -> None:
         """A node's log write is durable."""

@@ -18,7 +18,11 @@ __all__ = ["PromiseChecker"]
 
 
 class _Disk:
-    """What one node's disk holds of one shard. Entries up to `base` are held as applied data."""
+    """What one node's disk holds of one shard. Entries up to `base` are held as applied data.
+
+    owed  what it held before it was damaged. It acknowledged that, and a leader may count it later: a
+          damaged replica elects nobody until it has all of it again
+    """
 
     def __init__(self) -> None:
         self.term = 0
@@ -26,6 +30,7 @@ class _Disk:
         self.base = 0
         self.last = 0
         self.terms: dict[int, int] = {}
+        self.owed: dict[int, int] = {}
 
 
 class PromiseChecker:
@@ -45,9 +50,14 @@ class PromiseChecker:
         hard_state: tuple[int, int],
         base: tuple[int, int],
         entries: list[Any],
+        *,
+        damaged: bool = False,
     ) -> None:
         """A node started and found this: (term, vote), and entries (index, term) after `base`."""
+        old = self.disk(node, shard)
         disk = self.disks[node, shard] = _Disk()
+        if damaged:
+            disk.owed = {**old.owed, **old.terms}
         disk.term, disk.vote = hard_state
         disk.base = disk.last = base[0]
         for index, term in _places(entries):
@@ -69,6 +79,8 @@ class PromiseChecker:
                 for entry in update.entries:
                     disk.terms[entry.index] = entry.term
                 disk.last = update.entries[-1].index
+            if update.healed:
+                disk.owed = {}
             if update.compacted is not None:
                 disk.base = max(disk.base, update.compacted[0])
 
@@ -103,7 +115,8 @@ class PromiseChecker:
         holders = []
         for node in voters:
             disk = self.disk(node, shard)
-            if index <= disk.base or disk.terms.get(index) == term:
+            held = index <= disk.base or disk.terms.get(index) == term
+            if held or disk.owed.get(index) == term:
                 holders.append(node)
         if len(holders) >= quorum:
             return ""

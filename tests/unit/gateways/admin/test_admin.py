@@ -14,6 +14,7 @@ from quoit.gateways.admin.access import host_is_local, is_loopback, token_fits
 from quoit.gateways.admin.metrics import StatusCollector
 from quoit.gateways.admin.server import readiness, serve_admin
 from quoit.node.status import NodeStatus, PeerStatus, ShardStatus
+from quoit.runtime.options import NodeOptions
 
 COUNTERS = (
     "reads_local", "reads_indexed", "batches", "batch_commands", "forwards", "forwards_received",
@@ -47,6 +48,9 @@ class FakeNode:
 
 class FakeDriver:
     def __init__(self) -> None:
+        self.options = NodeOptions(
+            node_id=1, name="n1", cluster_id="c", secret=b"s", data_dir="unused"
+        )
         self.node = FakeNode()
 
 

@@ -1,0 +1,146 @@
+"""The admin port's part that changes things: operations on a shard's members, and what a joining node asks.
+
+    GET  /v1/cluster                  what all nodes have in common: for `quoit serve --join`
+    POST /v1/shards/ID/operations     {"kind", "node", "source", "dry_run"}: begin, or only plan
+    GET  /v1/shards/ID/operation      the newest operation that was begun on this node
+
+Operations run on the shard's leader. Another node answers 421 and names it; the client asks there.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from quoit.base.errors import BadRequest, NotLeader
+from quoit.node.config import PeerInfo
+from quoit.node.membership import Operation, Plan, Request
+from quoit.runtime.nodes_file import view_of
+from quoit.runtime.options import NodeOptions
+
+__all__ = ["ShardRoutes", "add_shard_routes"]
+
+
+class Host(Protocol):
+    """The node behind the gateway."""
+
+    options: NodeOptions
+
+    @property
+    def node(self) -> Any:
+        """The running node."""
+        ...
+
+
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
+    node: int
+    source: int = 0
+    dry_run: bool = False
+
+
+class _Told(msgspec.Struct):
+    """An operation for people and programs."""
+
+    id: int
+    kind: str
+    shard: int
+    node: int
+    source: int
+    state: str
+    steps: list[tuple[str, int]]
+    finished: int
+    waits_for: str
+    reason: str
+    next: int
+
+
+def add_shard_routes(app: web.Application, host: Host) -> None:
+    """Serve them."""
+    routes = ShardRoutes(host)
+    app.router.add_get("/v1/cluster", routes.cluster)
+    app.router.add_get("/v1/shards/{shard:[0-9]+}/operation", routes.progress)
+    app.router.add_post("/v1/shards/{shard:[0-9]+}/operations", routes.begin)
+
+
+class ShardRoutes:
+    """The handlers."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    async def cluster(self, request: web.Request) -> web.Response:
+        """The view that a joining node needs; nothing in it is a secret."""
+        return _json(view_of(self.host.options))
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """How far the newest operation is."""
+        operation = self.host.node.membership.operations.get(_shard(request))
+        if operation is None:
+            return _error(404, "NO_OPERATION", "no operation on this shard was begun here")
+        return _json(_told(operation))
+
+    async def begin(self, request: web.Request) -> web.Response:
+        """Begin an operation, or say what it would do."""
+        # A web page can send a form to this machine, but not JSON without asking first.
+        if request.content_type != "application/json" or "Origin" in request.headers:
+            return _error(
+                415, "JSON_ONLY", "send Content-Type: application/json, not from a web page"
+            )
+        try:
+            asked = msgspec.json.decode(await request.read(), type=_Asked)
+        except msgspec.MsgspecError as error:
+            return _error(400, "BAD_REQUEST", f"the body does not fit: {error}")
+        node = self.host.node
+        shard = _shard(request)
+        if all(one.id != shard for one in node.map.shards):
+            return _error(404, "NO_SUCH_SHARD", f"there is no shard {shard}")
+        wanted = Request(kind=asked.kind, shard=shard, node=asked.node, source=asked.source)
+        try:
+            if asked.dry_run:
+                return _json(_planned(node.membership.plan(wanted)))
+            return _json(_told(node.membership.begin(wanted)), 202)
+        except NotLeader as error:
+            return self._elsewhere(shard, node.nodes.get(error.leader))
+        except BadRequest as error:
+            return _error(409, "REFUSED", str(error))
+
+    def _elsewhere(self, shard: int, leader: PeerInfo | None) -> web.Response:
+        if leader is None:
+            return _error(503, "NO_LEADER", f"shard {shard} has no leader now; try again")
+        host = f"[{leader.host}]" if ":" in leader.host else leader.host
+        return _error(
+            421, "NOT_LEADER", f"shard {shard} is led by {leader.name}; ask there",
+            leader=leader.id, admin=f"{host}:{leader.admin_port}",
+        )  # fmt: skip
+
+
+def _shard(request: web.Request) -> int:
+    return int(request.match_info["shard"])
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
+
+
+def _error(status: int, code: str, message: str, **more: object) -> web.Response:
+    return _json({"error": {"code": code, "message": message, **more}}, status)
+
+
+def _told(operation: Operation) -> _Told:
+    asked = operation.request
+    return _Told(
+        operation.id, asked.kind, asked.shard, asked.node, asked.source, operation.state,
+        operation.steps, operation.step, operation.waits_for, operation.reason, operation.next,
+    )  # fmt: skip
+
+
+def _planned(plan: Plan) -> dict[str, object]:
+    return {
+        "kind": plan.request.kind, "shard": plan.request.shard, "node": plan.request.node,
+        "source": plan.request.source, "voters": plan.members.voters,
+        "learners": plan.members.learners, "steps": plan.steps, "against": plan.against,
+        "notes": plan.notes,
+    }  # fmt: skip

@@ -1,0 +1,170 @@
+"""What a scenario demands of its run, judged when the faults are over and before everything is healed.
+
+A condition is a method `_expect_NAME(value)` of Expectations; it returns what is wrong, or "".
+"""
+
+from typing import Any, Protocol
+
+from quoit.sim.history import GET, OK, Operation
+from quoit.sim.world import CORRECTNESS, World
+
+__all__ = ["CONDITIONS", "Expectations", "Witness"]
+
+CONDITIONS: dict[str, str] = {
+    "new_leader_within_s": "number",
+    "elections_max": "number",
+    "terms_growth_max": "number",
+    "steady_s": "number",
+    "terms_rise": "flag",
+    "writes_flow": "number",
+    "no_reads_from_leader_after_s": "number",
+    "leader_stopped": "flag",
+    "quiet_max_s": "number",
+    "seen": "texts",
+    "hit": "texts",
+}
+"""Condition -> type of its value."""
+
+
+class Witness(Protocol):
+    """What conditions know of the story (story.Story)."""
+
+    world: World
+    roles: dict[str, int]
+    first_us: int
+    healed_us: int
+    terms: dict[int, int]
+    led: list[int]
+
+    def term(self, shard: int) -> int:
+        """The greatest term that any running replica knows."""
+        ...
+
+
+class Expectations:
+    """Judges a story."""
+
+    def __init__(self, story: Witness) -> None:
+        self.story = story
+        self.world = story.world
+
+    def judge(self, expect: dict[str, Any]) -> None:
+        """Judge every condition; the world fails at the first that does not hold."""
+        for name, value in expect.items():
+            problem = getattr(self, f"_expect_{name}")(value)
+            if problem:
+                self.world.fail(CORRECTNESS, "EXPECT", f"{name}: {problem}")
+
+    def _elections(self) -> list[tuple[int, int, int, int]]:
+        return [one for one in self.world.leaderships if one[0] > self.story.first_us]
+
+    def _expect_new_leader_within_s(self, seconds: float) -> str:
+        """The shards that the leader's node led are led elsewhere soon."""
+        old = self.story.roles["leader"]
+        for shard in self.story.led:
+            times = [
+                time_us - self.story.first_us
+                for time_us, one, _, node in self._elections()
+                if one == shard and node != old
+            ]
+            if not times:
+                return f"shard {shard} got no new leader"
+            if times[0] > seconds * 1e6:
+                return f"shard {shard} got a new leader after {times[0] / 1e6:.2f} s"
+        return ""
+
+    def _expect_elections_max(self, count: int) -> str:
+        """So few leaderships begin after the first step, per shard."""
+        for shard in range(self.world.options.shards):
+            found = [one for one in self._elections() if one[1] == shard]
+            if len(found) > count:
+                return f"shard {shard} had {len(found)}"
+        return ""
+
+    def _expect_terms_growth_max(self, count: int) -> str:
+        """No replica's term grows by more."""
+        for shard, term in self.story.terms.items():
+            if self.story.term(shard) > term + count:
+                return f"shard {shard} went from term {term} to {self.story.term(shard)}"
+        return ""
+
+    def _expect_steady_s(self, seconds: float) -> str:
+        """No leadership begins in the last seconds."""
+        since = self.world.options.safety_us - seconds * 1e6
+        late = [one for one in self.world.leaderships if one[0] > since]
+        return f"node {late[-1][3]} began to lead at {late[-1][0] / 1e6:.1f} s" if late else ""
+
+    def _expect_terms_rise(self, wanted: bool) -> str:
+        """Each leadership of a shard has a greater term than the one before."""
+        newest: dict[int, int] = {}
+        for _, shard, term, node in self.world.leaderships:
+            if term <= newest.get(shard, 0):
+                return f"node {node} led shard {shard} in term {term} after {newest[shard]}"
+            newest[shard] = term
+        return ""
+
+    def _expect_writes_flow(self, seconds: float) -> str:
+        """In the last seconds a write was acknowledged in every shard."""
+        since = self.world.options.safety_us - seconds * 1e6
+        served: dict[int, None] = {}
+        for operation in self.world.history.operations:
+            late = operation.completed_us > since
+            if late and operation.writes and operation.outcome == OK:
+                served[self._shard_of(operation.key)] = None
+        missing = [shard for shard in range(self.world.options.shards) if shard not in served]
+        return f"not in shards {missing}" if missing else ""
+
+    def _expect_no_reads_from_leader_after_s(self, seconds: float) -> str:
+        """The old leader answers no read that arrived later, until it is healed."""
+        since = self.story.first_us + seconds * 1e6
+        until = self.story.healed_us or self.world.now_us
+        for one in self.world.history.operations:
+            inside = since < one.invoked_us and 0 <= one.completed_us < until
+            if one.node == self.story.roles["leader"] and one.kind == GET and one.outcome == OK:
+                if inside:
+                    return one.line()
+        return ""
+
+    def _expect_leader_stopped(self, wanted: bool) -> str:
+        """The leader's node stopped itself."""
+        machine = self.world.machines[self.story.roles["leader"]]
+        return "" if machine.life > 1 or machine.node is None else "it is still running"
+
+    def _expect_quiet_max_s(self, seconds: float) -> str:
+        """From the first step on no shard that is asked something goes longer without an answer."""
+        asked: dict[int, list[Operation]] = {}
+        for one in self.world.history.operations:
+            asked.setdefault(self._shard_of(one.key), []).append(one)
+        for shard, operations in asked.items():
+            answers = sorted(one.completed_us for one in operations if one.outcome == OK)
+            before = self.story.first_us
+            for at_us in [*answers, self.world.now_us]:
+                if at_us - before > seconds * 1e6:
+                    waiting = [
+                        max(one.invoked_us, before)
+                        for one in operations
+                        if before <= one.invoked_us < at_us or one.completed_us > before
+                    ]
+                    if waiting and at_us - min(waiting) > seconds * 1e6:
+                        return (
+                            f"shard {shard} from {min(waiting) / 1e6:.2f} s to {at_us / 1e6:.2f} s"
+                        )
+                before = max(before, at_us)
+        return ""
+
+    def _shard_of(self, key: bytes) -> int:
+        machine = next(one for one in self.world.machines.values() if one.node is not None)
+        db = self.world.workload.db_of.get(key, 0)
+        return machine.node.router.shard(db, key) if machine.node is not None else 0
+
+    def _expect_seen(self, names: list[str]) -> str:
+        """These transitions happened."""
+        for machine in self.world.machines.values():
+            machine.count_up()
+        missing = [name for name in names if not self.world.seen.get(name)]
+        return f"{', '.join(missing)} did not happen" if missing else ""
+
+    def _expect_hit(self, names: list[str]) -> str:
+        """These faults touched something."""
+        missing = [name for name in names if not self.world.hits.get(name)]
+        return f"{', '.join(missing)} touched nothing" if missing else ""
