@@ -39,7 +39,7 @@ async def judge(cluster: Cluster, traffic: Traffic) -> None:
     if traffic.oddities:
         raise Failure("replies that may not be: " + "; ".join(traffic.oddities[:5]))
     history = traffic.history
-    keys = traffic.keys()
+    keys = traffic.named()
     final = {address[0]: await _read_all(history, keys, address) for address in cluster.addresses}
     problem = await cluster.replicas_equal()
     if problem:

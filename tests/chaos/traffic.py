@@ -108,7 +108,7 @@ class Traffic:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def keys(self) -> list[bytes]:
+    def named(self) -> list[bytes]:
         """Every key that an operation named, sorted."""
         return sorted({operation.key for operation in self.history.operations})
 
