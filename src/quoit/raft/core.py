@@ -273,6 +273,8 @@ class Core:
     def _commit_configs(self) -> None:
         while len(self.configs) > 1 and self.configs[1][0] <= self.commit_index:
             self.configs.pop(0)
+            voters = len(self.configs[0][1].voters)
+            self.trace("members", node=self.id, index=self.configs[0][0], voters=voters)
         if self.role == LEADER:
             # At the next tick: see membership.settle.
             self.members_settled = False

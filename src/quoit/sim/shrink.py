@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+
 from quoit.sim.fault_base import Fault
 from quoit.sim.options import FAULTS, Options
 from quoit.sim.run import Result, run
