@@ -41,6 +41,15 @@ _WARNINGS = frozenset(
 logger = structlog.get_logger("quoit")
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, QuoitError):
+        return str(error)
+    return (
+        f"a bug in quoit, {type(error).__name__}: {error}; the node stops rather than go on with a "
+        "state that it does not understand; start it again, and please report this with the log"
+    )
+
+
 class Driver:
     """One node in this process.
 
@@ -178,8 +187,9 @@ class Driver:
             return
         try:
             effects = self.node.end_turn()
-        except QuoitError as error:
-            self.fail(str(error))
+        except Exception as error:
+            logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
+            self.fail(_reason(error))
             return
         if effects.write is not None:
             self.log_thread.submit(effects.write)
@@ -249,8 +259,9 @@ class Driver:
     def _guarded(self, step: Callable[..., None], *args: Any) -> None:
         try:
             step(*args)
-        except QuoitError as error:
-            self.fail(str(error))
+        except Exception as error:
+            logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
+            self.fail(_reason(error))
 
     def fail(self, message: str) -> None:
         """Stop serving at once: what is not acknowledged by now never will be."""
@@ -273,8 +284,9 @@ class Driver:
             self.node.on_frame(peer, payload)
         except PeerFault:
             raise
-        except QuoitError as error:
-            self.fail(str(error))
+        except Exception as error:
+            logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
+            self.fail(_reason(error))
 
     def peer_turn(self) -> None:
         """All frames of one read were handed over."""

@@ -163,13 +163,7 @@ def test_a_failed_sync_stops_the_node_and_nothing_is_acknowledged(tmp_path):
     run(main)
 
 
-BUG = pytest.param(
-    ZeroDivisionError,
-    marks=pytest.mark.xfail(strict=True, reason="only a QuoitError stops the node"),
-)
-
-
-@pytest.mark.parametrize("error", [InvariantViolated, BUG])
+@pytest.mark.parametrize("error", [InvariantViolated, ZeroDivisionError])
 @pytest.mark.parametrize("where", ["end_turn", "tick", "on_persisted"])
 def test_a_bug_stops_the_node(tmp_path, where, error):
     """It must not go on with a state that it does not understand."""
