@@ -58,6 +58,8 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     heartbeat_ms: int = 60
     lease: bool = True
     drift_ppm: int = 10_000
+    digest_interval_s: int = 600
+    """How often the replicas of a shard compare digests of their data."""
     cache_bytes: int = 128 * 1024 * 1024
     consensus: str = "raft"
     """At creation: raft or paxos."""
@@ -151,7 +153,7 @@ def _check(config: ServeConfig) -> None:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
     bounds = {
         "node_id": (1, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
-        "drift_ppm": (0, 500_000), "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
+        "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000), "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
         "admin_port": (1, 65_535), "peer_port": (1, 65_535),
     }  # fmt: skip
     for name, (low, high) in bounds.items():
@@ -241,4 +243,5 @@ def node_options(config: ServeConfig) -> NodeOptions:
         lease_enabled=config.lease,
         drift_ppm=config.drift_ppm,
         cache_bytes=config.cache_bytes,
+        digest_interval_us=config.digest_interval_s * 1_000_000,
     )

@@ -46,6 +46,9 @@ def serve(
     drift_ppm: Annotated[int | None, typer.Option(help="Clock drift bound. [default: 10000]")] = (
         None
     ),
+    digest_interval_s: Annotated[
+        int | None, typer.Option(help="Replicas compare their data this often. [default: 600]")
+    ] = None,
     cache_bytes: Annotated[int | None, typer.Option(help="[default: 134217728]")] = None,
     consensus: Annotated[
         str | None, typer.Option(help="At creation: raft or paxos. [default: raft]")

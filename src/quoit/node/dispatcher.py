@@ -59,6 +59,7 @@ class Dispatcher:
     pending    commands accepted and not answered; pending_bytes: the writes' arguments among them
     replies    answers of this turn: (session, ticket, reply)
     has_room   the log takes new writes
+    digest     what to do when a replica is to digest its data (set by the node)
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Dispatcher:
         self.pending_bytes = 0
         self.replies: list[tuple[Session, int, bytes]] = []
         self.has_room = True
+        self.digest: Callable[[Replica], None] = lambda replica: None
         self.wall_ms = clock.wall_ms()
         self.forwarder = Forwarder(self, first_id)
 

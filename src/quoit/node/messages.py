@@ -18,6 +18,8 @@ __all__ = [
     "PROTO3",
     "TRANSACTION",
     "CoreMessage",
+    "DigestReply",
+    "DigestVerdict",
     "Forward",
     "Frame",
     "Leading",
@@ -115,7 +117,26 @@ class Leading(msgspec.Struct, frozen=True, array_like=True):
 
 CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
-Other = SnapshotChunk | SnapshotAck | NodeList | ReplicaAsk | ReplicaReply
+
+
+class DigestReply(msgspec.Struct, frozen=True, array_like=True, tag=106):
+    """A replica's digest of its data at an applied index."""
+
+    shard: int
+    index: int
+    digest: bytes
+
+
+class DigestVerdict(msgspec.Struct, frozen=True, array_like=True, tag=107):
+    """The receiver's replica holds other data at this index than the majority."""
+
+    shard: int
+    index: int
+
+
+Other = (
+    SnapshotChunk | SnapshotAck | NodeList | ReplicaAsk | ReplicaReply | DigestReply | DigestVerdict
+)
 
 
 class Frame(msgspec.Struct, array_like=True):

@@ -15,6 +15,7 @@ from quoit.node.batch import EXEC, VERSIONS, Transaction
 from quoit.node.book import NodeBook
 from quoit.node.compaction import Compaction
 from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.digests import Digests
 from quoit.node.dispatcher import BUSY, Dispatcher
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
@@ -22,6 +23,7 @@ from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
 from quoit.node.membership import Membership
 from quoit.node.messages import (
+    DigestReply,
     NodeList,
     ReplicaAsk,
     ReplicaReply,
@@ -104,7 +106,7 @@ class Node:
                 "commands", "reads_local", "reads_indexed", "batches", "batch_commands", "forwards",
                 "forwards_received", "refused", "unknown_outcomes", "elections_won", "log_writes",
                 "log_entries", "log_bytes", "snapshots_sent", "snapshots_installed", "flushes",
-                "frames_received", "busy",
+                "frames_received", "busy", "digests_compared", "digests_differ",
             ),
             0,
         )  # fmt: skip
@@ -127,6 +129,8 @@ class Node:
         self.book = NodeBook(config, self.outgoing, self.connected)
         self.membership = Membership(self, first_id)
         self.expiry = Expiry(self)
+        self.digests = Digests(self)
+        dispatcher.digest = self.digests.begin
         self.stopping = False
         self.reads_anywhere = config.quorum == "all"
         self.wall_ms = dispatcher.wall_ms
@@ -295,6 +299,10 @@ class Node:
                 self.membership.asked(peer, other)
             elif isinstance(other, ReplicaReply):
                 self.membership.answered(peer, other)
+            elif isinstance(other, DigestReply):
+                self.digests.received(peer, other)
+            else:
+                self.digests.convicted(peer, other)
 
     # The log and the engine
 
@@ -328,6 +336,7 @@ class Node:
         self.forwarder.expire(now)
         self.snapshots.tick(now)
         self.expiry.tick(now, self.wall_ms)
+        self.digests.tick(now)
         if not self.stopping:
             self.leadership.give_back(now)
         self.announcements.tick(now)

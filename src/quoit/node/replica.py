@@ -5,6 +5,7 @@ grow with load by themselves. A batch is run on top of those before it that are 
 are of the same term, so it can be agreed on only if they are (Raft's log matching).
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -21,7 +22,7 @@ from quoit.node.config import NodeConfig
 from quoit.node.session import Item
 from quoit.node.state import ShardState, decode_state, encode_state, state_key
 from quoit.placement.shard_map import ShardRange
-from quoit.quorum.agreement import CONFIG, EFFECTS, Agreement, Entry, Ready
+from quoit.quorum.agreement import CONFIG, DIGEST, EFFECTS, Agreement, Entry, Ready
 from quoit.quorum.members import Members, decode_members
 from quoit.storage.api import Engine, Group
 
@@ -34,6 +35,8 @@ class Host(Protocol):
     config: NodeConfig
     counters: dict[str, int]
     outcome_wait_us: int
+    digest: Callable[["Replica"], None]
+    """The replica has applied an entry of kind DIGEST, and nothing after it."""
 
     def answer(self, shard: int, item: Item, reply: bytes) -> None:
         """The item's reply is final."""
@@ -259,6 +262,12 @@ class Replica:
                 effects.count_into(state.counts)
                 self.deletions.note(effects)
                 groups.extend(effects.groups())
+            elif entry.kind == DIGEST:
+                groups.append(([], {self.state_key: encode_state(state)}))
+                # The data as they are at this very index: what follows must not be in yet.
+                self.engine.write(groups)
+                groups.clear()
+                self.host.digest(self)
             elif entry.kind == CONFIG:
                 state.members = decode_members(entry.data)
                 state.config_index = entry.index

@@ -21,6 +21,7 @@ from quoit.quorum.members import Members
 
 __all__ = [
     "CONFIG",
+    "DIGEST",
     "EFFECTS",
     "EMPTY",
     "Agreement",
@@ -37,6 +38,9 @@ EMPTY = 1
 """A new leader's first entry; it changes nothing."""
 CONFIG = 2
 """A change of membership; the data are `members.encode_members` of the new ones."""
+
+DIGEST = 3
+"""Nothing changes; replicas digest their data at this index and compare (node/digests.py)."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

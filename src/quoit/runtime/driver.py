@@ -165,6 +165,7 @@ class Driver:
             heartbeat_us=options.heartbeat_us,
             lease_enabled=options.lease_enabled,
             drift_ppm=options.drift_ppm,
+            digest_interval_us=options.digest_interval_us,
             version=__version__,
         )
 

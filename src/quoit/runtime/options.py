@@ -40,6 +40,7 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     heartbeat_us: int = 60_000
     lease_enabled: bool = True
     drift_ppm: int = 10_000
+    digest_interval_us: int = 600_000_000
     cache_bytes: int = 128 * 1024 * 1024
     """Bound of the cache of hot records."""
     engine: str = "rocks"

@@ -122,6 +122,7 @@ class World:
             nodes=tuple(PeerInfo(one, f"n{one}") for one in self.machines),
             shards=options.shards,
             consensus=options.consensus,
+            digest_interval_us=1_500_000,
             quorum=options.quorum,
             replication_factor=options.replication_factor,
             election_timeout_us=options.election_timeout_us,
