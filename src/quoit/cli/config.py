@@ -153,7 +153,8 @@ def _check(config: ServeConfig) -> None:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
     bounds = {
         "node_id": (1, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
-        "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000), "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
+        "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000),
+        "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
         "admin_port": (1, 65_535), "peer_port": (1, 65_535),
     }  # fmt: skip
     for name, (low, high) in bounds.items():
