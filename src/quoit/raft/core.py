@@ -174,10 +174,14 @@ class Core:
         """These take part from now on. Those that a leader drops stay in `progress` until the change
         is committed, so that they can learn of it."""
         members.check()
+        was_alone = self.role == LEADER and self.alone
         self.members = members
         self.peers = [peer for peer in members.everyone if peer != self.id]
         self.quorum = quorum_size(len(members.voters))
         if self.role == LEADER:
+            if was_alone:
+                # Nobody else had to answer it until now.
+                self.rounds.contact_us = max(self.rounds.contact_us, self.rounds.current_us)
             window = self.config.inflight_appends_max
             for peer in self.peers:
                 if peer not in self.progress:

@@ -3,16 +3,32 @@
 from typing import Any
 
 from quoit.quorum.agreement import CONFIG, EMPTY, Entry, Ready
+from quoit.quorum.members import Members, decode_members
 from quoit.raft import messages as m
 from quoit.raft.core import Core
 
-__all__ = ["describe_core", "describe_entry", "describe_message", "describe_ready"]
+__all__ = [
+    "describe_core",
+    "describe_entry",
+    "describe_members",
+    "describe_message",
+    "describe_ready",
+]
 
 
 def describe_entry(entry: Entry) -> str:
     """`index/term "data"`."""
-    what = {EMPTY: "empty", CONFIG: "config"}.get(entry.kind, f'"{entry.data.decode("latin-1")}"')
+    if entry.kind == CONFIG:
+        what = "config " + describe_members(decode_members(entry.data))
+    else:
+        what = "empty" if entry.kind == EMPTY else f'"{entry.data.decode("latin-1")}"'
     return f"{entry.index}/{entry.term} {what}"
+
+
+def describe_members(members: Members) -> str:
+    """`1,2,3`, and learners behind a plus: `1,2,3+4`."""
+    voters = ",".join(map(str, members.voters))
+    return voters + ("+" + ",".join(map(str, members.learners)) if members.learners else "")
 
 
 def _entries(entries: list[Entry]) -> str:

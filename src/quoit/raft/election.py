@@ -110,6 +110,9 @@ def refuses_votes(core: Core, now_us: int) -> bool:
     """A leader may hold a lease that counts on this replica, or the replica is not to be trusted."""
     if core.damaged or now_us < core.refuse_until_us:
         return True
+    if core.role == LEADER and core.alone:
+        # It is its own quorum, and whom it removed may not know that yet.
+        return True
     contact_us = core.rounds.contact_us if core.role == LEADER else core.contact_us
     return now_us - contact_us < core.config.election_timeout_us
 

@@ -44,10 +44,16 @@ def settle(core: Core, now_us: int) -> None:
     everyone = core.members.everyone
     core.progress = {peer: one for peer, one in core.progress.items() if peer in everyone}
     core.count_voters()
+    if core.alone and core.rounds.quorum_reached(core.rounds.current):
+        # Reads may wait for answers of those who were removed.
+        core.proven.extend(core.reads.proven(core.rounds.acknowledged))
+        core.has_ready = True
     if core.id in core.members.voters:
         return
     core.trace("removed", node=core.id, term=core.term)
-    heirs = [peer for peer in core.members.voters if peer in core.progress]
+    heirs = [
+        peer for peer in core.members.voters if peer in core.progress and core.progress[peer].voting
+    ]
     if heirs:
         best = max(heirs, key=lambda peer: (core.progress[peer].match_index, -peer))
         core.send(best, TimeoutNow(core.term))

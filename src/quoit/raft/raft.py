@@ -232,6 +232,8 @@ class Raft(Core):
         """One round for all waiting reads, or none if nobody else has a say."""
         reads, rounds = self.reads, self.rounds
         if self.alone:
+            # Also for reads that wait for those who were removed.
+            rounds.quorum_reached(rounds.current)
             reads.begin(rounds.acknowledged, self.commit_index)
             self.proven.extend(reads.proven(rounds.acknowledged))
             return

@@ -41,15 +41,16 @@ def on_install(core: Core, sender: NodeId, message: InstallSnapshot, now_us: int
     if core.follow(sender, message.term, now_us) and meta.index > core.commit_index:
         log = core.log
         core.trace("snapshot_installed", node=core.id, term=core.term, index=meta.index)
+        later = [one for one in core.configs if one[0] > meta.index]
         if log.term(meta.index) != meta.term:
+            later = []
             log.reset(meta.index, meta.term)
             core.handed_index = meta.index
             core.stable_index = 0  # until the reset itself is durable
             core.snapshot = meta
         # Else the log already holds that entry, and what follows it may have been acknowledged:
         # it stays (Raft figure 13, step 6).
-        later = [one for one in core.configs if one[0] > meta.index]
-        core.configs = [(meta.index, meta.members), *(later if core.snapshot is None else [])]
+        core.configs = [(meta.index, meta.members), *later]
         core.set_members(core.configs[-1][1])
         core.applied_index = core.applying_index = meta.index
         core.commit_to(meta.index)

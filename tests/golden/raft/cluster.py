@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from quoit.base.ids import Index, NodeId, Term
-from quoit.quorum.agreement import Entry, HardState, Ready, SnapshotMeta
-from quoit.quorum.members import Members
+from quoit.quorum.agreement import CONFIG, Entry, HardState, Ready, SnapshotMeta
+from quoit.quorum.members import Members, decode_members
 from quoit.raft.config import RaftConfig
 from quoit.raft.core import LEADER
 from quoit.raft.messages import InstallSnapshot
@@ -83,6 +83,7 @@ class Cluster:
         count: int,
         *,
         rng: Callable[[NodeId], Any] = SpreadRng,
+        voters: int | None = None,
         trace: Callable[..., None] = lambda event, /, **facts: None,
         on_ready: Callable[[NodeId, Ready], None] = lambda node_id, ready: None,
         **settings: Any,
@@ -94,19 +95,38 @@ class Cluster:
         self.settings = settings
         self.bus: list[Message] = []
         self.members = {node_id: Member(node_id) for node_id in range(1, count + 1)}
+        self.first_members = Members(tuple(range(1, (voters or count) + 1)))
         self.leaders: dict[Term, NodeId] = {}
         self.committed: dict[Index, Entry] = {}
         self.reads: dict[int, Index | None] = {}
         for member in self.members.values():
             self._start(member, fresh=True)
 
+    def members_at(self, index: Index) -> Members:
+        """Those of the state at `index`."""
+        changes = [
+            entry
+            for entry in self.committed.values()
+            if entry.kind == CONFIG and entry.index <= index
+        ]
+        if not changes:
+            return self.first_members
+        return decode_members(max(changes, key=lambda entry: entry.index).data)
+
     # Life
+
+    def add_node(self) -> NodeId:
+        """A node without a past, which nobody knows yet."""
+        node_id = max(self.members) + 1
+        self.members[node_id] = Member(node_id)
+        self._start(self.members[node_id], fresh=True)
+        return node_id
 
     def _start(self, member: Member, *, fresh: bool, **damage: Any) -> None:
         disk = member.disk
         member.core = Raft(
             RaftConfig(node_id=member.id, **self.settings),
-            members=Members(tuple(self.members)),
+            members=self.members_at(disk.compacted[0]),
             hard_state=disk.hard_state,
             entries=list(disk.log),
             first=disk.compacted,
@@ -160,7 +180,7 @@ class Cluster:
 
     def _send_snapshot(self, member: Member, peer: NodeId) -> None:
         index, term, _ = member.state[-1]
-        meta = SnapshotMeta(index, term, Members(tuple(self.members)))
+        meta = SnapshotMeta(index, term, self.members_at(index))
         self.bus.append((member.id, peer, InstallSnapshot(member.raft.term, meta)))
 
     def _apply(self, member: Member, committed: list[Entry]) -> None:
@@ -258,6 +278,11 @@ class Cluster:
         placed = self.members[node_id].raft.propose(data, self.now_us)
         self.drain(node_id)
         return placed
+
+    def change(self, node_id: NodeId, members: Members) -> Index:
+        index = self.members[node_id].raft.change(members, self.now_us)
+        self.drain(node_id)
+        return index
 
     def run_us(self, duration_us: int, step_us: int = 5_000) -> None:
         """Let time pass with a perfect network and quick disks."""

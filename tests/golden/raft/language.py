@@ -1,6 +1,9 @@
 """The little language of the golden scripts: one command a line, its output below `----`.
 
-add-nodes N [timeout_ms]      N fresh replicas on one bus
+add-nodes N [setting=VALUE]   N fresh replicas on one bus; voters=V: the first V of them are the members
+add-node                      one more, which nobody knows yet
+change I V,V... [L,L...]      I is asked to make these the voters (and learners)
+members                       a line per replica: by which members it goes
 campaign I                    time goes on until I's patience ends; only I looks at the clock
 tick MS [I...]                time goes on; those named (default: all) look at the clock
 propose I TEXT                I is asked to append
@@ -22,10 +25,11 @@ status                        a line per replica
 
 from typing import Any
 
-from quoit.base.errors import NotLeader
+from quoit.base.errors import BadRequest, NotLeader
 from quoit.base.ids import NodeId
 from quoit.quorum.agreement import Ready
-from quoit.raft.describe import describe_core, describe_message, describe_ready
+from quoit.quorum.members import Members
+from quoit.raft.describe import describe_core, describe_members, describe_message, describe_ready
 
 from .cluster import Cluster, Message
 
@@ -121,6 +125,23 @@ class Script:
             self.lines.append(f"refused: {refusal}")
         else:
             self.lines.insert(0, f"at {index}/{term}")
+
+    def do_add_node(self, words: list[str]) -> None:
+        self.lines.append(f"node {self.world.add_node()}")
+
+    def do_change(self, words: list[str]) -> None:
+        lists = [tuple(int(one) for one in word.split(",")) for word in words[1:]]
+        try:
+            index = self.world.change(int(words[0]), Members(*lists))
+        except (NotLeader, BadRequest) as refusal:
+            self.lines.append(f"refused: {refusal}")
+        else:
+            self.lines.insert(0, f"at {index}")
+
+    def do_members(self, words: list[str]) -> None:
+        for node_id, member in self.world.members.items():
+            if member.core is not None:
+                self.lines.append(f"{node_id}: {describe_members(member.core.members)}")
 
     def do_read(self, words: list[str]) -> None:
         node_id, *read_ids = [int(word) for word in words]
