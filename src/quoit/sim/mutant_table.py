@@ -123,10 +123,10 @@ MUTANTS = [
         function="heard",
         old="if term != core.term or core.role != LEADER:",
         new="if core.role != LEADER:",
-        checks="QUORUM, DUR",
+        checks="LEASE, QUORUM, DUR",
         options={
-            **_LATE,
-            "faults": ["duplicate", "split", "transfer", "swizzle", "jitter", "reorder", "hold"],
+            **_BUSY, "safety_us": 8_000_000, "faults": ["duplicate", "hold", "chase"],
+            "fault_length_us": 3_000_000, "shards": 1, "tail_share": 0.0,
         },
     ),
     Mutant(
