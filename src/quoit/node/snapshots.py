@@ -189,6 +189,10 @@ class Snapshots:
         )  # fmt: skip
         if not expected or not replica.core.accepts_snapshot(chunk.term, chunk.meta.index):
             self._acknowledge(peer, chunk, ok=False)
+            if chunk.meta.index <= replica.core.commit_index:
+                # It has that much already, and its answer was lost: without another one the leader
+                # would send the same snapshot for ever. Nothing is installed by this.
+                replica.core.install(peer, chunk.term, chunk.meta, now_us)
             return
         if got is None:
             return
