@@ -58,7 +58,7 @@ _WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
 """Kinds that need more occasions than others to touch something."""
 
 
-CAN_CHANGE_MEMBERS = ("paxos",)
+CAN_CHANGE_MEMBERS = ("raft", "paxos")
 """Protocols whose cores take changes of members."""
 _DAMAGING = ("flip", "misdirect", "stale")
 

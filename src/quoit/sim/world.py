@@ -20,7 +20,7 @@ from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.messages import decode_frame
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state
-from quoit.quorum.agreement import CONFIG, Ready
+from quoit.quorum.agreement import CONFIG, Entry, Ready
 from quoit.quorum.members import decode_members, quorums
 from quoit.sim.checkers.acceptances import AcceptanceChecker, ValueChecker
 from quoit.sim.checkers.election import ElectionChecker
@@ -263,16 +263,31 @@ class World:
         voters = self.voters.setdefault(shard, core.members.voters)
         for entry in ready.committed:
             if entry.index > self.elections.committed_index(shard):
-                quorum = quorums(self.options.quorum, len(voters)).write
                 if entry.term:
-                    problem = self.promises.commits(shard, entry.index, entry.term, voters, quorum)
-                    self._judge("QUORUM", problem)
+                    self._judge("QUORUM", self._chosen(replica, entry, voters, ready.committed))
                 if entry.kind == CONFIG:
                     # From here on they decide; neighbouring quorums meet, as one member changes.
                     voters = self.voters[shard] = decode_members(entry.data).voters
             self.elections.applied(shard, entry.index, entry.term, core.term)
             problem = self.replicas.applied(machine.id, shard, entry.index, entry.term, entry.data)
             self._judge("APPLY", problem)
+
+    def _chosen(
+        self, replica: Replica, entry: Entry, voters: tuple[int, ...], committed: list[Entry]
+    ) -> str:
+        """A write quorum's disks hold the entry; else what is wrong. With Raft new members count as
+        soon as the entry that names them is in the leader's log, also for entries before it."""
+        deciding = [voters]
+        if self.options.consensus == "raft":
+            deciding.append(replica.core.members.voters)
+            deciding += [decode_members(one.data).voters for one in committed if one.kind == CONFIG]
+        problem = ""
+        for several in deciding:
+            quorum = quorums(self.options.quorum, len(several)).write
+            problem = self.promises.commits(replica.id, entry.index, entry.term, several, quorum)
+            if not problem:
+                break
+        return problem
 
     def turned(self, machine: Machine) -> None:
         """A node had a turn: leaderships and leases are judged here."""
