@@ -277,6 +277,16 @@ MUTANTS = [
         options={**_LAG, "snapshot_chunk_items": 1, "latency_us": 5_000},
     ),
     Mutant(
+        id="xS4c",
+        what="a follower that has a snapshot's state already does not say so",
+        module="quoit.node.snapshots",
+        function="Snapshots.received",
+        old="if chunk.meta.index <= replica.core.commit_index:",
+        new="if False:",
+        checks="LIVE",
+        options={**_LAG, "faults": ["crash_point", "oust", "flip"], "shards": 1},
+    ),
+    Mutant(
         id="xS5",
         what="the log is compacted as far as it was applied, durable or not",
         module="quoit.node.compaction",
