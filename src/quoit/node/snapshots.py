@@ -193,10 +193,6 @@ class Snapshots:
                 # It has all that already: the leader is told so, or it would offer it for ever.
                 core.install(peer, chunk.term, chunk.meta, now_us)
             self._acknowledge(peer, chunk, ok=False)
-            if chunk.meta.index <= replica.core.commit_index:
-                # It has that much already, and its answer was lost: without another one the leader
-                # would send the same snapshot for ever. Nothing is installed by this.
-                replica.core.install(peer, chunk.term, chunk.meta, now_us)
             return
         if got is None:
             return
