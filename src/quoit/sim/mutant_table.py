@@ -52,6 +52,8 @@ _DAMAGE = {
     **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
 }  # fmt: skip
 
+_MEMBERS = {**_BUSY, "faults": ["members", "pair", "oneway", "kill"], "fault_length_us": 600_000}
+
 MUTANTS = [
     Mutant(
         id="xR1",
@@ -325,6 +327,28 @@ MUTANTS = [
         new="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms, self.host.wall_ms)",
         checks="APPLY",
         options=_CUTS,
+    ),
+    Mutant(
+        id="xM3",
+        what="a leader that is no voter, or leaves, counts itself",
+        module=_REPLICATION,
+        function="maybe_commit",
+        old="if core.id in core.members.voters:",
+        new="if True:",
+        checks="QUORUM, DUR",
+        nodes=5,
+        options=_MEMBERS,
+    ),
+    Mutant(
+        id="xM3b",
+        what="learners, and replicas that were removed, count in the quorum",
+        module="quoit.raft.core",
+        function="Core.count_voters",
+        old="self.counted = [one for peer, one in self.progress.items() if peer in voters]",
+        new="self.counted = list(self.progress.values())",
+        checks="QUORUM, DUR, crash",
+        nodes=5,
+        options=_MEMBERS,
     ),
     Mutant(
         id="xL1",
