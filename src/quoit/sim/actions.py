@@ -1,7 +1,8 @@
 """The words of scenario files: actions with their arguments, and what is wrong with a file.
 
 Types of arguments: node (a number or a role), nodes, seconds, number, numbers, text, texts, flag, sides
-(lists of nodes), kinds (fault kinds of options.FAULTS). A trailing `?` marks what may be left out.
+(lists of nodes), kinds (fault kinds of options.FAULTS), change (node.membership.KINDS). A trailing `?`
+marks what may be left out.
 """
 
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from quoit.base.errors import BadRequest
+from quoit.node.membership import KINDS
 from quoit.sim.disk import ZONES
 from quoit.sim.options import FAULTS
 
@@ -46,6 +48,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     "clock-rate": {"node": "node", "rate": "number"},
     "read": {"node": "node", "key": "text"},
     "write": {"node": "node", "key": "text"},
+    "change": {"kind": "change", "shard": "number", "node": "node", "source": "node?"},
     "mix": {"kinds": "kinds", "every": "seconds", "until": "seconds"},
     "fault": {"kind": "kind", "number": "number"},
 }
@@ -114,5 +117,7 @@ def check_value(value: Any, kind: str, where: str, nodes: int) -> None:
             raise BadRequest(f"{where}: true or false is needed, not {value!r}")
     elif not isinstance(value, str):
         raise BadRequest(f"{where}: a text is needed, not {value!r}")
+    elif kind == "change":
+        refuse_unknown([value], KINDS, where, "change")
     elif kind == "kind":
         refuse_unknown([value], FAULTS, where, "fault kind")

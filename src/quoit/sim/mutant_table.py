@@ -52,6 +52,8 @@ _DAMAGE = {
     **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
 }  # fmt: skip
 
+_MEMBERS = {**_BUSY, "faults": ["members", "pair", "oneway", "kill"], "fault_length_us": 600_000}
+
 MUTANTS = [
     Mutant(
         id="xR1",
@@ -123,10 +125,10 @@ MUTANTS = [
         function="heard",
         old="if term != core.term or core.role != LEADER:",
         new="if core.role != LEADER:",
-        checks="QUORUM, DUR",
+        checks="LEASE, QUORUM, DUR",
         options={
-            **_LATE,
-            "faults": ["duplicate", "split", "transfer", "swizzle", "jitter", "reorder", "hold"],
+            **_BUSY, "safety_us": 8_000_000, "faults": ["duplicate", "hold", "chase"],
+            "fault_length_us": 3_000_000, "shards": 1, "tail_share": 0.0,
         },
     ),
     Mutant(
@@ -165,7 +167,7 @@ MUTANTS = [
         what="reads are not confirmed by a quorum",
         module="quoit.raft.raft",
         function="Raft._begin_reads",
-        old="if not self.peers:",
+        old="if self.alone:",
         new="if True:",
         checks="LIN",
         options=_READS,
@@ -185,7 +187,7 @@ MUTANTS = [
         what="a leader that no quorum answers stays (no check-quorum)",
         module=_ELECTION,
         function="check_quorum",
-        old="if core.peers and now_us",
+        old="if not core.alone and now_us",
         new="if False and now_us",
         checks="EXPECT",
         scenario="leader-deaf",
@@ -277,6 +279,16 @@ MUTANTS = [
         options={**_LAG, "snapshot_chunk_items": 1, "latency_us": 5_000},
     ),
     Mutant(
+        id="xS4c",
+        what="a follower that has a snapshot's state already does not say so",
+        module="quoit.node.snapshots",
+        function="Snapshots.received",
+        old="if expected and core.term <= chunk.term and core.commit_index >= chunk.meta.index:",
+        new="if False:",
+        checks="LIVE",
+        options={**_LAG, "faults": ["crash_point", "oust", "flip"], "shards": 1},
+    ),
+    Mutant(
         id="xS5",
         what="the log is compacted as far as it was applied, durable or not",
         module="quoit.node.compaction",
@@ -315,6 +327,28 @@ MUTANTS = [
         new="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms, self.host.wall_ms)",
         checks="APPLY",
         options=_CUTS,
+    ),
+    Mutant(
+        id="xM3",
+        what="a leader that is no voter, or leaves, counts itself",
+        module=_REPLICATION,
+        function="maybe_commit",
+        old="if core.id in core.members.voters:",
+        new="if True:",
+        checks="QUORUM, DUR",
+        nodes=5,
+        options=_MEMBERS,
+    ),
+    Mutant(
+        id="xM3b",
+        what="learners, and replicas that were removed, count in the quorum",
+        module="quoit.raft.core",
+        function="Core.count_voters",
+        old="self.counted = [one for peer, one in self.progress.items() if peer in voters]",
+        new="self.counted = list(self.progress.values())",
+        checks="QUORUM, DUR, crash",
+        nodes=5,
+        options=_MEMBERS,
     ),
     Mutant(
         id="xL1",

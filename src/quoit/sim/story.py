@@ -6,6 +6,7 @@ An action of a scenario file is a method `_do_ACTION(step)`; actions.py lists th
 from collections.abc import Callable
 from typing import Any
 
+from quoit.node.membership import Request
 from quoit.sim.clock import PPM
 from quoit.sim.history import GET, INCR
 from quoit.sim.machine import TURN_US, Machine
@@ -280,6 +281,18 @@ class Story:
         key = step["key"].encode()
         self.world.workload.db_of.setdefault(key, 0)
         Probe(self.world.workload, self._node(step["node"]), kind, key, f"s{self.probes}").act()
+
+    def _do_change(self, step: Step) -> None:
+        """Whoever believes to lead the shard is asked to change its members, once."""
+        request = Request(
+            kind=step["kind"],
+            shard=step["shard"],
+            node=self._node(step["node"]),
+            source=self._node(step.get("source", 0)),
+        )
+        for machine in self.world.machines.values():
+            if machine.node is not None and request.shard in machine.node.serving:
+                machine.post(machine.change_members, request)
 
     # The nemesis' own faults
 
