@@ -41,11 +41,13 @@ async def pause(run: Run) -> int:
     answered = 0
     for _ in range(3):
         node = await run.cluster.busiest()
+        # Accepted before it stops, or the news of its peers would come before these reads.
+        connections = await run.traffic.connect_late((node.number, node.host, node.resp))
         node.signal(signal.SIGSTOP)
         try:
             await run.progress(TAKE_OVER_S, f"with n{node.number} stopped")
             await asyncio.sleep(PAUSE_S)
-            late = asyncio.create_task(run.traffic.read_late((node.number, node.host, node.resp)))
+            late = asyncio.create_task(run.traffic.read_late(node.number, connections))
             await asyncio.sleep(0.3)
         finally:
             node.signal(signal.SIGCONT)

@@ -16,6 +16,7 @@ from tests.chaos.judge import judge, progress
 from tests.chaos.probe import Probe
 from tests.chaos.proxy import Faults, Proxy
 from tests.chaos.traffic import Traffic
+from tests.chaos.wire import Broken
 
 __all__ = ["Result", "Run", "Scenario", "Tools", "run"]
 
@@ -126,6 +127,8 @@ async def run(scenario: Scenario, consensus: str, tools: Tools, directory: Path)
         await asyncio.wait_for(_play(world, scenario), LIMIT_S)
     except Failure as failure:
         result.problem = str(failure)
+    except Broken as error:
+        result.problem = f"a connection failed that should not have: {error}"
     except TimeoutError:
         result.problem = f"did not end within {LIMIT_S:.0f} s"
     finally:

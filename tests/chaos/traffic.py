@@ -112,23 +112,23 @@ class Traffic:
         """Every key that an operation named, sorted."""
         return sorted({operation.key for operation in self.history.operations})
 
-    async def read_late(self, address: Address) -> int:
-        """One recorded read of each key in use, all at once, through one node: one that stands still
-        gets them when it wakes up, long after their keys changed elsewhere. How many it answered."""
-        keys = [key for key in self._active if key.used]
-        names = (f"late{next(self._numbers)}" for _ in keys)
-        outcomes = await asyncio.gather(
-            *(self._read_late(address, name, key) for name, key in zip(names, keys, strict=False))
-        )
-        return outcomes.count(OK)
+    async def connect_late(self, address: Address) -> list[Connection]:
+        """A connection for each key in use, for `read_late`."""
+        _, host, port = address
+        return [await Connection.open(host, port) for _ in self._active]
 
-    async def _read_late(self, address: Address, name: str, key: Key) -> str:
-        node, host, port = address
-        try:
-            connection = await Connection.open(host, port)
-        except Broken:
-            return FAIL
-        operation = self._invoke(name, GET, key, b"", node)
+    async def read_late(self, node: int, connections: list[Connection]) -> int:
+        """One recorded read of each key in use, all at once: a node that stands still gets them when
+        it wakes up, long after their keys changed elsewhere. How many it answered."""
+        keys = [key for key in self._active if key.used]
+        reads = (
+            self._read_late(node, connection, key)
+            for connection, key in zip(connections, keys, strict=False)
+        )
+        return (await asyncio.gather(*reads)).count(OK)
+
+    async def _read_late(self, node: int, connection: Connection, key: Key) -> str:
+        operation = self._invoke(f"late{next(self._numbers)}", GET, key, b"", node)
         try:
             (reply,) = await connection.call((b"GET", key.name), timeout_s=TIMEOUT_S)
         except Broken:
