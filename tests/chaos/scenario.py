@@ -134,7 +134,10 @@ async def run(scenario: Scenario, consensus: str, tools: Tools, directory: Path)
     finally:
         await _clean_up(world)
     result.operations = traffic.history.count(OK)
-    result.unknown = traffic.history.count(UNKNOWN)
+    # Reads without an answer are no matter of doubt.
+    result.unknown = sum(
+        one.outcome == UNKNOWN and one.writes for one in traffic.history.operations
+    )
     result.seconds = time.monotonic() - began
     if result.problem:
         lines = [operation.line() for operation in traffic.history.operations]
