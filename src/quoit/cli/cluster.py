@@ -105,6 +105,21 @@ class LocalCluster:
         secret.write_text(secrets.token_hex(16))
         self._save()
 
+    def add(self) -> dict[str, Any]:
+        """Describe one more node, which will join the cluster; it is not started."""
+        with self._locked():
+            self.reload()
+            number = max(node["id"] for node in self.nodes) + 1
+            ((resp, admin, peer),) = choose(1, 0)
+            node = {
+                "name": f"n{number}", "id": number, "pid": 0, "resp": f"127.0.0.1:{resp}",
+                "peer": f"127.0.0.1:{peer}", "admin": f"127.0.0.1:{admin}",
+                "data": str(self.directory / f"n{number}"), "joins": True,
+            }  # fmt: skip
+            self.nodes.append(node)
+            self._save()
+        return node
+
     def _save(self) -> None:
         partial = self.file.with_suffix(".new")
         partial.write_text(json.dumps(self.data, indent=2) + "\n")
@@ -182,11 +197,18 @@ class LocalCluster:
             "--node-id", str(node["id"]), "--name", node["name"],
             "--cluster-id", self.data["cluster_id"], "--data-dir", node["data"],
             "--resp-port", _port(node["resp"]), "--admin-port", _port(node["admin"]),
-            "--peer-port", _port(node["peer"]), "--shards", str(self.data["shards"]),
+            "--peer-port", _port(node["peer"]),
+        ]  # fmt: skip
+        if node.get("joins"):
+            running = [one for one in self.nodes if self.running(one)]
+            # Needed at its first start only.
+            return [*words, "--join", running[0]["admin"]] if running else words
+        words += [
+            "--shards", str(self.data["shards"]),
             "--consensus", self.data.get("consensus", "raft"),
             "--quorum", self.data.get("quorum", "majority"),
         ]  # fmt: skip
-        for other in self.nodes:
+        for other in [one for one in self.nodes if not one.get("joins")]:
             places = f"{other['peer']}/{_port(other['resp'])}/{_port(other['admin'])}"
             words += ["--peers", f"{other['id']}={places}"]
         return words

@@ -46,6 +46,8 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     peers: list[str] = []
     """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]` of every node, this one included. Ports of this node
     that are not given otherwise are taken from its entry."""
+    join: str = ""
+    """Admin address of any node of a running cluster: be a new node of it."""
     shards: int = 0
     """At creation; 0: 4, or the number of nodes if that is larger."""
     replication_factor: int = 3
@@ -172,7 +174,7 @@ def _check_exposure(config: ServeConfig) -> None:
                 f"  quoit serve {flag} {address} --password-file FILE\n"
                 f"  QUOIT_PASSWORD_FILE=FILE quoit serve {flag} {address}"
             )
-    exposed = not is_loopback(config.host) and len(config.peers) > 1
+    exposed = not is_loopback(config.host) and (len(config.peers) > 1 or bool(config.join))
     if exposed and len(config.secret) < SECRET_CHARACTERS_MIN:
         raise BadRequest(
             f"nodes that can be reached by others need a cluster secret of at least "

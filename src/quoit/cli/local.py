@@ -106,6 +106,20 @@ def status(directory: Directory = HERE, json: AsJson = False) -> None:
 
 
 @app.command()
+def add(directory: Directory = HERE, json: AsJson = False) -> None:
+    """Start one more node, which joins the cluster and holds nothing yet (see `quoit shard move`)."""
+    cluster = _open(directory, json)
+    try:
+        node = cluster.add()
+        cluster.launch(node)
+        cluster.wait_ready([node["name"]])
+    except BadRequest as error:
+        fail(FAILED, "NOT_STARTED", str(error), as_json=json)
+    text = f"{node['name']}  redis://{node['resp']}/0  admin http://{node['admin']}"
+    _done(json, "live", text, node)
+
+
+@app.command()
 def stop(directory: Directory = HERE, json: AsJson = False) -> None:
     """Stop every node in order; the data stay."""
     cluster = _open(directory, json)

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("quoit.cli.serve", "run a node"),
     "local": ("quoit.cli.local", "a cluster on this machine: start, status, kill, restart, stop"),
     "status": ("quoit.cli.status", "one sentence of truth, then the details"),
+    "shard": ("quoit.cli.shard", "who keeps which shard; move, add and remove replicas"),
     "kv": ("quoit.cli.kv", "get, put, del and scan keys"),
     "bench": ("quoit.cli.bench", "load a running cluster and print what it does"),
     "sim": ("quoit.cli.sim", "run the simulator: seeds, scenarios, mutants"),

@@ -7,6 +7,7 @@ import typer
 
 from quoit.base.errors import QuoitError
 from quoit.cli.config import load, node_options
+from quoit.cli.join import joined
 from quoit.cli.shared import USAGE, new_app, run_app
 
 __all__ = ["main"]
@@ -31,6 +32,9 @@ def serve(
     peer_port: Annotated[int | None, typer.Option(help="Other nodes. [default: 7401]")] = None,
     peers: Annotated[
         list[str] | None, typer.Option(help="ID=HOST:PEER/RESP/ADMIN of every node; repeat.")
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(help="Join the cluster of the node with this admin address.")
     ] = None,
     shards: Annotated[int | None, typer.Option(help="At creation. [default: 4 or more]")] = None,
     replication_factor: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
@@ -59,6 +63,7 @@ def serve(
     \b
       quoit serve --data-dir /var/lib/quoit
       quoit serve --config quoit.toml --node-id 2
+      quoit serve --node-id 4 --join 127.0.0.1:7400
 
     Every option is also a QUOIT_ variable (QUOIT_DATA_DIR) and a key of the TOML file (data_dir)."""
     flags: dict[str, Any] = {
@@ -66,7 +71,9 @@ def serve(
     }
     try:
         settings = load(flags, None, config)
+        settings, founders = joined(settings)
         options = node_options(settings)
+        options.founders = founders
     except QuoitError as error:
         print(f"quoit: {error}", file=sys.stderr)
         return USAGE

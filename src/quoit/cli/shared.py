@@ -1,12 +1,12 @@
-"""What several commands need: running a typer application, errors with exit codes, the admin API."""
+"""What several commands need: running a typer application, errors with exit codes."""
 
-import http.client
 import json
-import os
 import sys
 from typing import Any, NoReturn
 
 import typer
+
+from quoit.cli.admin_client import fetch_status
 
 __all__ = [
     "AUTH", "CONFLICT", "CONNECT", "FAILED", "NOT_FOUND", "OK", "UNAVAILABLE", "UNHEALTHY", "USAGE",
@@ -89,27 +89,3 @@ def _print_error(code: int, kind: str, message: str, hint: str, as_json: bool) -
 def print_json(kind: str, data: Any) -> None:
     """Machine-readable output with its version."""
     print(json.dumps({"apiVersion": API_VERSION, "kind": kind, "data": data}))
-
-
-def fetch_status(admin: str, timeout_s: float = 2.0) -> dict[str, Any]:
-    """A node's NodeStatus from its admin port (`host:port`). QUOIT_PASSWORD, if set, is sent along
-    for ports beyond loopback. OSError if no node answers, PermissionError if the password is wrong,
-    ValueError if `admin` is no address."""
-    host, _, port = admin.removeprefix("http://").rstrip("/").rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
-    password = os.environ.get("QUOIT_PASSWORD")
-    headers = {"Authorization": f"Bearer {password}"} if password else {}
-    try:
-        connection.request("GET", "/v1/status", headers=headers)
-        response = connection.getresponse()
-        body = response.read()
-        if response.status == http.HTTPStatus.UNAUTHORIZED:
-            raise PermissionError(f"{admin} wants the password: set QUOIT_PASSWORD")
-        if response.status != http.HTTPStatus.OK:
-            raise OSError(f"{admin} answered {response.status}")
-        found: dict[str, Any] = json.loads(body)
-        return found
-    except (http.client.HTTPException, json.JSONDecodeError) as error:
-        raise OSError(f"{admin} does not speak the admin API: {error!r}") from error
-    finally:
-        connection.close()

@@ -88,15 +88,25 @@ def _show(status: dict[str, Any], text: str) -> None:
             peer["name"], state, f"{host}:{peer['resp_port']}", f"{host}:{peer['admin_port']}"
         )
     console.print(nodes)
-    shards = Table("shard", "slots", "leader", "replicas", "term", "applied", "keys", box=None)
+    shards = Table(
+        "shard", "slots", "leader", "voters", "learners", "term", "applied", "keys", box=None
+    )
     for shard in status["shards"]:
         shards.add_row(
             str(shard["id"]), f"{shard['slot_low']}-{shard['slot_high']}",
             names.get(shard["leader"], "none"),
             " ".join(names.get(node, "?") for node in shard["replicas"]),
-            str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}",
+            " ".join(names.get(node, "?") for node in shard["learners"]) or "-",
+            *_progress(shard),
         )  # fmt: skip
     console.print(shards)
+
+
+def _progress(shard: dict[str, Any]) -> tuple[str, str, str]:
+    """Term, applied index and number of keys; a node without a replica cannot know them."""
+    if shard["role"] == "none":
+        return "-", "-", "-"
+    return str(shard["term"]), str(shard["applied_index"]), f"{sum(shard['keys'].values()):,}"
 
 
 def main(argv: list[str]) -> int:

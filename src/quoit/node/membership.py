@@ -165,6 +165,8 @@ class Membership:
             against.append(f"node {node} is a member already, and node {request.source} is none")
         elif kind == "move" and node == request.source:
             against.append("a replica cannot be moved to where it is")
+        elif kind == "move" and request.source not in members.everyone:
+            against.append(f"node {request.source} is not a member")
         elif kind == "leader" and node not in members.voters:
             against.append(f"node {node} does not vote here, so it cannot lead")
         elif kind == "leader" and not plan.steps:

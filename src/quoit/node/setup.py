@@ -23,7 +23,8 @@ def build_map(config: NodeConfig) -> ShardMap:
     """The first placement, which every node computes alike from the cluster's founders. Nodes that
     joined later do not change it: they get replicas by changes of members."""
     founders = config.founders or tuple(node.id for node in config.nodes)
-    nodes = [NodeInfo(node.id, node.name) for node in config.nodes if node.id in founders]
+    # Not by their names: a node may not know what another calls itself.
+    nodes = [NodeInfo(number, f"n{number}") for number in sorted(founders)]
     count = config.shards or max(4, len(nodes))
     return ShardMap.create(count, nodes, min(config.replication_factor, len(nodes)))
 

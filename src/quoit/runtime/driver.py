@@ -108,6 +108,9 @@ class Driver:
             given = {peer.id for peer in options.peers}
             options.peers = options.peers + [one for one in view.nodes if one.id not in given]
             options.founders = view.founders
+        elif not options.founders:
+            # Fixed now: who joins later is a peer, and no founder.
+            options.founders = sorted(peer.id for peer in options.peers)
         write_view(self.directory, view_of(options))
 
     def add_peer(self, peer: PeerAddress) -> None:

@@ -38,7 +38,7 @@ def view_of(options: NodeOptions) -> ClusterView:
     nodes = sorted(options.peers, key=lambda peer: peer.id)
     return ClusterView(
         cluster_id=options.cluster_id,
-        founders=options.founders or [peer.id for peer in nodes],
+        founders=options.founders,
         shards=options.shards,
         replication_factor=options.replication_factor,
         consensus=options.consensus,
