@@ -117,7 +117,13 @@ async def slow_disk(run: Run) -> int:
     faults.begin("hang")
     await _until(lambda: faults.happened("hung"), 5.0, "a sync")
     await run.progress(TAKE_OVER_S, f"with hanging syncs on n{node.number}")
-    await asyncio.sleep(3.0)
+    # Its heartbeats are fine, and a majority can do without its disk: it must give up by itself.
+    deadline = time.monotonic() + TAKE_OVER_S
+    while led := (await run.cluster.leaders()).get(node.number):
+        if time.monotonic() > deadline:
+            raise Failure(f"n{node.number} still leads shards {led} though its disk hangs")
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)
     faults.end("hang")
     return 1
 

@@ -36,19 +36,25 @@ async def kill_all(run: Run) -> int:
 
 
 async def pause(run: Run) -> int:
-    """P3: a leader stands still; when it wakes up it must not believe its old lease."""
+    """P3: a leader stands still; when it wakes up it must not believe its old lease. Reads wait for
+    it by then that were sent long after their keys had changed elsewhere."""
+    answered = 0
     for _ in range(3):
         node = await run.cluster.busiest()
+        # Accepted before it stops, or the news of its peers would come before these reads.
+        connections = await run.traffic.connect_late((node.number, node.host, node.resp))
         node.signal(signal.SIGSTOP)
         try:
             await run.progress(TAKE_OVER_S, f"with n{node.number} stopped")
             await asyncio.sleep(PAUSE_S)
+            late = asyncio.create_task(run.traffic.read_late(node.number, connections))
+            await asyncio.sleep(0.3)
         finally:
             node.signal(signal.SIGCONT)
-        await asyncio.sleep(0.7)
+        answered += await late
         if not node.running:
             raise Failure(f"n{node.number} did not survive a pause")
-    return 3
+    return answered
 
 
 SCENARIOS = [

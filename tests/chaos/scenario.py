@@ -16,6 +16,7 @@ from tests.chaos.judge import judge, progress
 from tests.chaos.probe import Probe
 from tests.chaos.proxy import Faults, Proxy
 from tests.chaos.traffic import Traffic
+from tests.chaos.wire import Broken
 
 __all__ = ["Result", "Run", "Scenario", "Tools", "run"]
 
@@ -126,12 +127,17 @@ async def run(scenario: Scenario, consensus: str, tools: Tools, directory: Path)
         await asyncio.wait_for(_play(world, scenario), LIMIT_S)
     except Failure as failure:
         result.problem = str(failure)
+    except Broken as error:
+        result.problem = f"a connection failed that should not have: {error}"
     except TimeoutError:
         result.problem = f"did not end within {LIMIT_S:.0f} s"
     finally:
         await _clean_up(world)
     result.operations = traffic.history.count(OK)
-    result.unknown = traffic.history.count(UNKNOWN)
+    # Reads without an answer are no matter of doubt.
+    result.unknown = sum(
+        one.outcome == UNKNOWN and one.writes for one in traffic.history.operations
+    )
     result.seconds = time.monotonic() - began
     if result.problem:
         lines = [operation.line() for operation in traffic.history.operations]

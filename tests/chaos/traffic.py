@@ -42,6 +42,8 @@ CLIENTS = 9
 """Per-key concurrency cannot exceed this; the search stays cheap up to 10."""
 TIMEOUT_S = 7.0
 """Longer than any wait inside a node (5 s), so that its own answer is what is recorded."""
+OBSERVE_EVERY_S = 0.02
+OBSERVE_PATIENCE_S = 0.3
 UNKNOWN_PER_KEY = 6
 CHANGED_NOTHING = (b"-MOVED ", b"-LOADING ", b"-TRYAGAIN ", b"-EXECABORT ")
 """Errors that prove it, beyond those of quoit's own table in sim/history.py."""
@@ -96,6 +98,7 @@ class Traffic:
     def start(self) -> None:
         """Let the clients loose."""
         self._tasks = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
+        self._tasks += [asyncio.create_task(self._observe(address)) for address in self.addresses]
 
     async def stop(self) -> None:
         """Let each client finish its operation."""
@@ -111,6 +114,33 @@ class Traffic:
     def named(self) -> list[bytes]:
         """Every key that an operation named, sorted."""
         return sorted({operation.key for operation in self.history.operations})
+
+    async def connect_late(self, address: Address) -> list[Connection]:
+        """A connection for each key in use, for `read_late`."""
+        _, host, port = address
+        return [await Connection.open(host, port) for _ in self._active]
+
+    async def read_late(self, node: int, connections: list[Connection]) -> int:
+        """One recorded read of each key in use, all at once: a node that stands still gets them when
+        it wakes up, long after their keys changed elsewhere. How many it answered."""
+        keys = [key for key in self._active if key.used]
+        reads = (
+            self._read_late(node, connection, key)
+            for connection, key in zip(connections, keys, strict=False)
+        )
+        return (await asyncio.gather(*reads)).count(OK)
+
+    async def _read_late(self, node: int, connection: Connection, key: Key) -> str:
+        operation = self._invoke(f"late{next(self._numbers)}", GET, key, b"", node)
+        try:
+            (reply,) = await connection.call((b"GET", key.name), timeout_s=TIMEOUT_S)
+        except Broken:
+            return self._complete(operation, key, UNKNOWN)
+        finally:
+            connection.close()
+        if isinstance(reply, hiredis.ReplyError):
+            return self._complete(operation, key, self._judge_error(reply, operation))
+        return self._complete(operation, key, OK, reply)
 
     # Clients
 
@@ -137,6 +167,36 @@ class Traffic:
                 # Why: refusals come at once; without a wait they would be most of the history.
                 await asyncio.sleep(0.03)
             await asyncio.sleep(self.rng.uniform(0, 2 * self.think_s))
+        if connection is not None:
+            connection.close()
+
+    async def _observe(self, address: Address) -> None:
+        """Reads through one node all the time, with little patience: the clients above would soon
+        all wait for something, and nobody would see what a node that is cut off still answers.
+        A read without an answer says nothing and costs the search nothing."""
+        node, host, port = address
+        connection: Connection | None = None
+        while not self._stopping:
+            await asyncio.sleep(OBSERVE_EVERY_S)
+            key = self.rng.choice(self._active)
+            if not key.used:
+                continue
+            operation: Operation | None = None
+            try:
+                if connection is None:
+                    connection = await Connection.open(host, port, OBSERVE_PATIENCE_S)
+                operation = self._invoke(f"observer{next(self._numbers)}", GET, key, b"", node)
+                (reply,) = await connection.call((b"GET", key.name), timeout_s=OBSERVE_PATIENCE_S)
+                if isinstance(reply, hiredis.ReplyError):
+                    self._complete(operation, key, self._judge_error(reply, operation))
+                else:
+                    self._complete(operation, key, OK, reply)
+            except Broken:
+                if operation is not None:
+                    self._complete(operation, key, UNKNOWN)
+                if connection is not None:
+                    connection.close()
+                connection = None
         if connection is not None:
             connection.close()
 
