@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1..300
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo test lint unit sim sim-mutants bench profile clean format
+.PHONY: demo test lint unit sim sim-mutants chaos bench profile clean format
 
 define make-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -50,6 +50,13 @@ sim: $(VENV)/.run
 
 sim-mutants: $(VENV)/.dev
 	$(BIN)/python -m quoit sim mutants
+
+# Real nodes, real faults, in namespaces of their own; wants root. CONSENSUS=raft|paxos for one, ONLY=name.
+chaos: $(VENV)/.dev
+	@command -v nft >/dev/null || (apt-get update -qq && apt-get install -y -qq nftables) \
+	  || echo "no nft: faults of the network will be skipped"
+	@PYTHONPATH=src:. $(BIN)/python -m tests.chaos \
+	  $(if $(CONSENSUS),--consensus $(CONSENSUS)) $(foreach name,$(ONLY),--only $(name))
 
 bench: $(VENV)/.bench
 	@command -v redis-server >/dev/null || (apt-get update -qq && apt-get install -y -qq redis-server) \

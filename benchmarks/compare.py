@@ -26,7 +26,7 @@ from rows import ROWS, WAYS, Way, cross_check, failover, fill, measure
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "latest.json"
 IMAGES = HERE.parent / "docs" / "images"
-FAILOVER_WAYS = ("quoit-pinned", "etcd-leader")
+FAILOVER_WAYS = ("quoit-pinned", "paxos-pinned", "etcd-leader")
 PROBLEMS = (RuntimeError, OSError, TimeoutError, ValueError)
 
 
@@ -124,7 +124,7 @@ class Comparison:
         first = next(way for way in WAYS if way.peer == peer.name)
         rates = {row: runs[-1]["rate"] for row, runs in self.runs.get(first.name, {}).items()}
         try:
-            found = cross_check(peer, rates, PINNED_DB if peer.name == "quoit" else 0)
+            found = cross_check(peer, rates, PINNED_DB if peer.name.startswith("quoit") else 0)
         except PROBLEMS as problem:
             say(f"  redis-benchmark: {problem}")
             return

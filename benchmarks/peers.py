@@ -25,7 +25,18 @@ import load_nats
 import load_resp
 from usage import usage
 
-__all__ = ["PEERS", "Etcd", "Nats", "Node", "Peer", "Quoit", "RedisSingle", "RedisWait"]
+__all__ = [
+    "PEERS",
+    "Etcd",
+    "Nats",
+    "Node",
+    "Peer",
+    "Quoit",
+    "QuoitAll",
+    "QuoitPaxos",
+    "RedisSingle",
+    "RedisWait",
+]
 
 Address = tuple[str, int]
 HOST = "127.0.0.1"
@@ -164,6 +175,7 @@ class Quoit(Peer):
 
     name = "quoit"
     title = "quoit"
+    agreement: tuple[str, ...] = ()
 
     @classmethod
     def run(cls, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -186,7 +198,7 @@ class Quoit(Peer):
 
     def start(self) -> None:
         base = str(free_ports(1)[0])
-        words = ["local", "start", "--nodes", "3", "--dir", str(self.directory)]
+        words = ["local", "start", "--nodes", "3", "--dir", str(self.directory), *self.agreement]
         try:
             self.run(*words, "--base-port", base)
         except subprocess.CalledProcessError as error:
@@ -220,6 +232,22 @@ class Quoit(Peer):
     def stop(self) -> None:
         if (self.directory / "cluster.json").exists():  # also after a start that failed half-way
             self.run("local", "stop", "--dir", str(self.directory), check=False)
+
+
+class QuoitPaxos(Quoit):
+    """The same on Multi-Paxos."""
+
+    name = "quoit-paxos"
+    title = "quoit, Paxos"
+    agreement = ("--consensus", "paxos")
+
+
+class QuoitAll(Quoit):
+    """The same on Multi-Paxos, each write on all three nodes."""
+
+    name = "quoit-all"
+    title = "quoit, write-all"
+    agreement = ("--consensus", "paxos", "--quorum", "all")
 
 
 class Etcd(Peer):
@@ -349,5 +377,5 @@ class RedisSingle(RedisWait):
 
 
 PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (Quoit, Etcd, Nats, RedisWait, RedisSingle)
+    peer.name: peer for peer in (Quoit, QuoitPaxos, QuoitAll, Etcd, Nats, RedisWait, RedisSingle)
 }

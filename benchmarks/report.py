@@ -114,6 +114,12 @@ def judge(results: Result) -> list[Budget]:
                see.ratio("quoit-entry", "etcd-spread", "get-64"), 2.5, None),
         Budget("linearizable GET, 64 clients, against single Redis",
                see.ratio("quoit-pinned", "single-redis", "get-64"), None, 0.8),
+        *(
+            Budget(f"Paxos against Raft, {title}",
+                   see.ratio("paxos-pinned", "quoit-pinned", row), 0.85, None)
+            for row, title in (("set-64", "SET, 64 clients"), ("set-64x16", "SET, depth 16"),
+                               ("get-64", "GET, 64 clients"))
+        ),
         Budget("one client, one SET: p50 against etcd's",
                see.ratio("quoit-pinned", "etcd-leader", "set-1", "p50_ms"), 1.0, None,
                at_most=True),

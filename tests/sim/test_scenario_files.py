@@ -6,7 +6,10 @@ import pytest
 
 from quoit.base.errors import BadRequest
 from quoit.sim import scenario
+from quoit.sim.actions import ACTIONS
 from quoit.sim.command import main
+from quoit.sim.expectations import CONDITIONS
+from quoit.sim.options import FAULTS
 
 GOOD = """
 about = "a story"
@@ -74,3 +77,9 @@ def test_a_condition_that_does_not_hold_fails_the_run(
 
 def test_a_missing_file_is_said() -> None:
     assert main(["run", "no-such.toml"]) == 2
+
+
+def test_every_word_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/simulator.md").read_text()
+    words = [*ACTIONS, *CONDITIONS, *FAULTS]
+    assert [word for word in words if f"`{word}`" not in page] == []

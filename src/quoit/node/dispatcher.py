@@ -7,7 +7,7 @@ from typing import Any
 
 from quoit.base.errors import Overloaded
 from quoit.base.seams import Clock, Rng
-from quoit.node.batch import Transaction
+from quoit.node.batch import VERSIONS, Transaction
 from quoit.node.config import NodeConfig
 from quoit.node.fanout import settle
 from quoit.node.forwarding import Forwarder
@@ -120,6 +120,8 @@ class Dispatcher:
                 # `_place` in short, for the usual case.
                 replica.queue.append(item)
                 return
+        elif item[2] is VERSIONS:
+            item[0].begin(shard)
         self._place(shard, item, after_write)
 
     def _place(self, shard: int, item: Item, after_write: bool) -> None:

@@ -188,6 +188,10 @@ class Snapshots:
             peer, chunk.transfer, chunk.number,
         )  # fmt: skip
         if not expected or not replica.core.accepts_snapshot(chunk.term, chunk.meta.index):
+            core = replica.core
+            if expected and core.term <= chunk.term and core.commit_index >= chunk.meta.index:
+                # It has all that already: the leader is told so, or it would offer it for ever.
+                core.install(peer, chunk.term, chunk.meta, now_us)
             self._acknowledge(peer, chunk, ok=False)
             return
         if got is None:

@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 
 from quoit.data.table import Spec
+from quoit.node.fanout import settle
 from quoit.node.session import Origin, Session
 from quoit.wire import resp
 
@@ -29,18 +30,31 @@ class Answerer(Protocol):
 
 
 class WatchOrigin(Origin):
-    """Receives the versions of a session's watched keys."""
+    """Receives the versions of a session's watched keys.
 
-    __slots__ = ("db", "keys", "node", "session")
+    Until it has them it counts among the session's unanswered writes: a read that the client sent
+    behind the WATCH must not be answered from an older state, or EXEC would not notice a change
+    between the two.
+    """
+
+    __slots__ = ("db", "keys", "node", "session", "shard")
 
     def __init__(self, node: Answerer, session: Session, keys: list[bytes]) -> None:
         self.node = node
         self.session = session
         self.keys = keys
         self.db = session.db
+        self.shard = -1
+
+    def begin(self, shard: int) -> None:
+        """The watch goes to `shard`; what follows in its session stays behind it."""
+        self.shard = shard
+        unanswered = self.session.unanswered
+        unanswered[shard] = unanswered.get(shard, 0) + 1
 
     def deliver(self, ticket: int, reply: bytes) -> None:
         session = self.session
+        settle(session, self.shard)
         session.watch_pending -= 1
         if reply[:1] == b"-":
             # An EXEC may be waiting behind it already, and must not run as if nothing was watched.

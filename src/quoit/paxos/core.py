@@ -117,10 +117,9 @@ class Core:
         self.rng = rng
         self.trace = trace
         self.log = EntryLog(entries, first, reader, config.cache_bytes_max)
-        self.origins: dict[Index, Term] = {}
-        for entry in entries:
-            if origin_of(entry) != entry.term:
-                self.origins[entry.index] = origin_of(entry)
+        self.origins: dict[Index, Term] = {
+            entry.index: origin_of(entry) for entry in entries if origin_of(entry) != entry.term
+        }
         last = self.log.last_index
 
         self.term: Term = hard_state.term

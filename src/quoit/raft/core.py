@@ -6,11 +6,11 @@ from typing import Any
 from quoit.base.check import invariant
 from quoit.base.ids import Index, NodeId, Term
 from quoit.base.seams import Rng, Trace
-from quoit.quorum.agreement import Entry, EntryReader, HardState, SnapshotMeta
+from quoit.quorum.agreement import CONFIG, Entry, EntryReader, HardState, SnapshotMeta
 from quoit.quorum.entry_log import EntryLog
 from quoit.quorum.lease import Lease
 from quoit.quorum.majority import quorum_size
-from quoit.quorum.members import Members
+from quoit.quorum.members import Members, decode_members
 from quoit.quorum.progress import Progress
 from quoit.quorum.read_index import ReadIndex
 from quoit.quorum.rounds import Rounds
@@ -40,6 +40,10 @@ class Core:
     handed_index    entries up to here were handed out to be written
     stable_index    entries up to here are durable here
 
+    Members
+    configs         (index, members): the newest committed change, then those that are not committed;
+                    members, peers, quorum: of the newest of them
+
     Time
     contact_us      when a leader of this term was last heard, as follower
     election_us     campaign at this time unless a leader is heard before
@@ -53,15 +57,18 @@ class Core:
 
     Leader (made anew with each leadership)
     term_start      index of its own first entry
+    counted         the progress of those followers that have a vote
+    members_settled no committed change of members waits to be carried out (membership.py)
     progress        per follower; rounds, lease, reads: see those files
     heartbeat_us    the next heartbeat
     transfer_*      see transfer.py
     """
 
     __slots__ = (
-        "after", "applied_index", "applying_index", "commit_index", "config", "contact_us",
-        "damaged", "durable_term", "election_us", "handed_index", "hard_dirty", "has_ready",
-        "heartbeat_us", "id", "leader", "lease", "log", "members", "messages", "must_reach", "must_term",
+        "after", "applied_index", "applying_index", "commit_index", "config", "configs", "contact_us",
+        "counted", "damaged", "durable_term", "election_us", "handed_index", "hard_dirty", "has_ready",
+        "heartbeat_us", "id", "leader", "lease", "log", "members", "members_settled", "messages",
+        "must_reach", "must_term",
         "patience_us", "peers", "progress", "proven", "quorum", "reads", "reads_failed",
         "refuse_until_us", "rng", "role", "rounds", "snapshot", "snapshot_wanted", "stable_index",
         "suspended", "term", "term_start", "trace", "transfer_deadline_us", "transfer_sent",
@@ -91,10 +98,6 @@ class Core:
         before, so it owes nobody anything."""
         self.config = config
         self.id: NodeId = config.node_id
-        members.check()
-        self.members = members
-        self.peers = [peer for peer in members.everyone if peer != config.node_id]
-        self.quorum = quorum_size(len(members.voters))
         self.rng = rng
         self.trace = trace
         self.log = EntryLog(entries, first, reader, config.cache_bytes_max)
@@ -122,6 +125,9 @@ class Core:
         self.contact_us = now_us - timeout
         self.refuse_until_us = now_us if fresh else now_us + timeout
 
+        self.configs: list[tuple[Index, Members]] = [(self.commit_index, members)]
+        self.counted: list[Progress] = []
+        self.members_settled = True
         self.term_start: Index = 0
         self.progress: dict[NodeId, Progress] = {}
         self.heartbeat_us = 0
@@ -143,6 +149,10 @@ class Core:
 
         self.patience_us = timeout
         self.election_us = 0
+        self.set_members(members)
+        for entry in entries:
+            if entry.kind == CONFIG and entry.index > self.commit_index:
+                self.add_config(entry)
         self.reset_election(now_us)
         invariant(self.commit_index <= self.log.last_index, "applied beyond the log", first=first)
 
@@ -157,6 +167,43 @@ class Core:
         """Send when all that was promised and appended until now is durable."""
         self.after.append((to, message))
         self.has_ready = True
+
+    # Members
+
+    def set_members(self, members: Members) -> None:
+        """These take part from now on. Those that a leader drops stay in `progress` until the change
+        is committed, so that they can learn of it."""
+        members.check()
+        self.members = members
+        self.peers = [peer for peer in members.everyone if peer != self.id]
+        self.quorum = quorum_size(len(members.voters))
+        if self.role == LEADER:
+            window = self.config.inflight_appends_max
+            for peer in self.peers:
+                if peer not in self.progress:
+                    self.progress[peer] = Progress(self.log.last_index + 1, window)
+        self.count_voters()
+
+    def count_voters(self) -> None:
+        """Leader: whose answers count, beside its own."""
+        voters = self.members.voters
+        self.counted = [one for peer, one in self.progress.items() if peer in voters]
+
+    @property
+    def alone(self) -> bool:
+        """No other replica has a vote."""
+        return self.members.voters == (self.id,)
+
+    def add_config(self, entry: Entry) -> None:
+        """A CONFIG entry was appended: it counts from now on."""
+        self.configs.append((entry.index, decode_members(entry.data)))
+        self.set_members(self.configs[-1][1])
+
+    def drop_configs(self, index: Index) -> None:
+        """The entries from `index` on are truncated."""
+        if self.configs[-1][0] >= index:
+            self.configs = [one for one in self.configs if one[0] < index]
+            self.set_members(self.configs[-1][1])
 
     # Transitions that every mechanism needs
 
@@ -192,6 +239,8 @@ class Core:
         self.leader = leader
         self.votes = {}
         self.progress = {}
+        self.counted = []
+        self.members_settled = True
         self.transfer_to = 0
         self.reset_election(now_us)
 
@@ -216,8 +265,20 @@ class Core:
             invariant(index <= self.log.last_index, "commit beyond the log", index=index)
             self.commit_index = index
             self.has_ready = True
+            if len(self.configs) > 1 and index >= self.configs[1][0]:
+                self._commit_configs()
             if self.damaged:
                 self.check_healed()
+
+    def _commit_configs(self) -> None:
+        while len(self.configs) > 1 and self.configs[1][0] <= self.commit_index:
+            self.configs.pop(0)
+            voters = len(self.configs[0][1].voters)
+            self.trace("members", node=self.id, index=self.configs[0][0], voters=voters)
+        if self.role == LEADER:
+            # At the next tick: see membership.settle.
+            self.members_settled = False
+            self.heartbeat_us = 0
 
     def check_healed(self) -> None:
         """A damaged replica is whole again once a leader has brought it past all that it may have

@@ -15,12 +15,18 @@ from quoit.raft.replication import append
 
 __all__ = [
     "check_quorum", "on_pre_vote", "on_pre_vote_reply", "on_request_vote", "on_request_vote_reply",
-    "on_timeout_now", "pre_campaign", "refuses_votes",
+    "on_timeout_now", "own_vote", "pre_campaign", "refuses_votes",
 ]  # fmt: skip
 
 
 def _may_campaign(core: Core) -> bool:
-    return not core.damaged and not core.suspended
+    if core.damaged or core.suspended:
+        return False
+    # Whoever is to be removed may be the only one that has the entry which says so, and has to lead
+    # until it is committed (thesis section 4.2.2).
+    return core.id in core.members.voters or (
+        len(core.configs) > 1 and core.id in core.configs[0][1].voters
+    )
 
 
 def pre_campaign(core: Core, now_us: int) -> None:
@@ -30,14 +36,18 @@ def pre_campaign(core: Core, now_us: int) -> None:
     if not _may_campaign(core):
         return
     core.role = PRE_CANDIDATE
-    core.votes = {core.id: True}
+    core.votes = {core.id: True} if core.id in core.members.voters else {}
     core.trace("pre_candidate", node=core.id, term=core.term)
-    if not core.peers:
+    if core.alone:
         _campaign(core, now_us, transfer=False)
         return
     message = PreVote(core.term + 1, core.log.last_index, core.log.last_term)
-    for peer in core.peers:
+    for peer in _voters(core):
         core.send(peer, message)
+
+
+def _voters(core: Core) -> list[NodeId]:
+    return [peer for peer in core.members.voters if peer != core.id]
 
 
 def _campaign(core: Core, now_us: int, *, transfer: bool) -> None:
@@ -45,15 +55,18 @@ def _campaign(core: Core, now_us: int, *, transfer: bool) -> None:
     core.leader = 0
     core.promise(core.term + 1, core.id)
     core.reset_election(now_us)
-    core.votes = {core.id: True}
+    core.votes = {core.id: True} if core.id in core.members.voters else {}
     core.trace("candidate", node=core.id, term=core.term)
-    if not core.peers:
+    if core.alone:
+        if core.peers and core.durable_term < core.term:
+            # Learners hear of its entries at once, so its vote is durable first: see `own_vote`.
+            return
         # Its entries become durable after its vote, as writes are made in order, and not before
         # they are durable is anything committed.
         _become_leader(core, now_us)
         return
     message = RequestVote(core.term, core.log.last_index, core.log.last_term, transfer)
-    for peer in core.peers:
+    for peer in _voters(core):
         # Votes can only come back after the own one, which they are added to, is durable.
         core.send_after_persist(peer, message)
 
@@ -70,6 +83,8 @@ def _become_leader(core: Core, now_us: int) -> None:
     core.rounds = Rounds(now_us, config.election_timeout_us)
     core.lease = Lease(config.election_timeout_us, config.drift_ppm)
     core.reads = ReadIndex()
+    core.count_voters()
+    core.members_settled = True
     core.transfer_to = 0
     core.heartbeat_us = now_us + config.heartbeat_us
     core.trace("leader", node=core.id, term=core.term, first=core.term_start)
@@ -77,10 +92,16 @@ def _become_leader(core: Core, now_us: int) -> None:
     append(core, b"", EMPTY, now_us)
 
 
+def own_vote(core: Core, now_us: int) -> None:
+    """The own vote is durable, and no other is needed."""
+    if core.role == CANDIDATE and core.alone and core.durable_term == core.term:
+        _become_leader(core, now_us)
+
+
 def check_quorum(core: Core, now_us: int) -> None:
     """A leader that a quorum does not answer is none. Counted from when the newest answered round
     was sent, so that answers which were under way for long do not keep it in office."""
-    if core.peers and now_us - core.rounds.contact_us > 2 * core.config.election_timeout_us:
+    if not core.alone and now_us - core.rounds.contact_us > 2 * core.config.election_timeout_us:
         core.trace("quorum_lost", node=core.id, term=core.term)
         core.become_follower(core.term, 0, now_us)
 
@@ -116,6 +137,8 @@ def on_pre_vote_reply(core: Core, sender: NodeId, message: PreVoteReply, now_us:
         return
     if core.role != PRE_CANDIDATE or (message.granted and message.term != core.term + 1):
         return
+    if sender not in core.members.voters:
+        return
     core.votes[sender] = message.granted
     if vote_result(core.votes, len(core.members.voters)) is VoteResult.WON:
         _campaign(core, now_us, transfer=False)
@@ -148,6 +171,8 @@ def on_request_vote_reply(
         core.become_follower(message.term, 0, now_us)
         return
     if core.role != CANDIDATE or message.term != core.term:
+        return
+    if sender not in core.members.voters:
         return
     core.votes[sender] = message.granted
     result = vote_result(core.votes, len(core.members.voters))

@@ -2,7 +2,7 @@
 
 from quoit.base.check import invariant
 from quoit.base.ids import NodeId
-from quoit.quorum.agreement import Entry
+from quoit.quorum.agreement import CONFIG, Entry
 from quoit.raft.core import Core
 from quoit.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 
@@ -58,6 +58,8 @@ def _accept(core: Core, entries: list[Entry]) -> None:
         _truncate(core, first)
     for entry in entries[missing:] if missing else entries:
         log.append(entry)
+        if entry.kind == CONFIG:
+            core.add_config(entry)
     core.has_ready = True
 
 
@@ -69,6 +71,7 @@ def _truncate(core: Core, index: int) -> None:
     )  # fmt: skip
     core.trace("truncate", node=core.id, index=index, last=core.log.last_index)
     core.log.truncate(index)
+    core.drop_configs(index)
     core.handed_index = min(core.handed_index, index - 1)
     core.stable_index = min(core.stable_index, index - 1)
 

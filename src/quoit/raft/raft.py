@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from quoit.base.check import invariant
-from quoit.base.errors import BadRequest, NotLeader
+from quoit.base.errors import NotLeader
 from quoit.base.ids import Index, NodeId, Term
 from quoit.quorum.agreement import EFFECTS, Entry, HardState, Ready, SnapshotMeta
 from quoit.quorum.members import Members
-from quoit.raft import election, follower, replication, snapshot, transfer
+from quoit.raft import election, follower, membership, replication, snapshot, transfer
 from quoit.raft import messages as m
 from quoit.raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, Core
 
@@ -67,17 +67,27 @@ class Raft(Core):
         """Nobody else can have been elected by now, and this replica knows all that was committed."""
         if not self.can_serve():
             return False
-        if not self.peers:
+        if self.alone:
             return True
         return self.config.lease_enabled and self.lease.valid(now_us)
 
     def most_advanced(self, among: list[NodeId]) -> NodeId:
         """Leader: of the nodes `among`, the follower whose log reaches furthest."""
-        return max(among, key=lambda peer: (self.progress[peer].match_index, -peer))
+        voters = self.members.voters
+        return max(
+            among,
+            key=lambda peer: (
+                peer in voters,
+                self.progress[peer].match_index if peer in self.progress else -1,
+                -peer,
+            ),
+        )
 
     def keeps_up(self, peer: NodeId) -> bool:
         """Leader: `peer` has all but the newest entries, so a transfer to it would be short."""
-        progress = self.progress[peer]
+        progress = self.progress.get(peer)
+        if progress is None:
+            return False
         return progress.voting and self.last_index - progress.match_index <= _CLOSE_ENTRIES
 
     def accepts_snapshot(self, term: Term, index: Index) -> bool:
@@ -91,8 +101,8 @@ class Raft(Core):
         return self.role == LEADER and not self.transfer_to
 
     def change(self, members: Members, now_us: int) -> Index:
-        """Propose other members as leader."""
-        raise BadRequest("the members of a shard cannot be changed yet")
+        """Propose other members as leader: at most one voter more or less (membership.py)."""
+        return membership.change(self, members, now_us)
 
     def install(self, sender: NodeId, term: Term, meta: SnapshotMeta, now_us: int) -> None:
         """The snapshot's data are in the engine: the log starts over behind it."""
@@ -101,7 +111,8 @@ class Raft(Core):
     def step(self, sender: NodeId, message: Any, now_us: int) -> None:
         """A peer's message."""
         handler = _HANDLERS.get(type(message))
-        if handler is None or sender not in self.peers:
+        # Whoever sends: this replica's list of members may be older than the sender's.
+        if handler is None or sender == self.id:
             self.trace("foreign_message", node=self.id, sender=sender)
             return
         handler(self, sender, message, now_us)
@@ -109,11 +120,14 @@ class Raft(Core):
     def tick(self, now_us: int) -> None:
         """Time passed."""
         if self.role != LEADER:
-            if now_us >= self.election_us:
+            election.own_vote(self, now_us)
+            if self.role != LEADER and now_us >= self.election_us:
                 election.pre_campaign(self, now_us)
             return
         election.check_quorum(self, now_us)
         transfer.expire(self, now_us)
+        if not self.members_settled and self.role == LEADER:
+            membership.settle(self, now_us)
         if self.role == LEADER and now_us >= self.heartbeat_us:
             replication.broadcast_heartbeat(self, self.rounds.start(now_us), now_us)
 
@@ -217,7 +231,7 @@ class Raft(Core):
     def _begin_reads(self) -> None:
         """One round for all waiting reads, or none if nobody else has a say."""
         reads, rounds = self.reads, self.rounds
-        if not self.peers:
+        if self.alone:
             reads.begin(rounds.acknowledged, self.commit_index)
             self.proven.extend(reads.proven(rounds.acknowledged))
             return
@@ -243,14 +257,13 @@ class Raft(Core):
         invariant(self.handed_index <= last, "handed out beyond the log")
         invariant(log.last_term <= self.term, "an entry of a future term")
         invariant(self.durable_term <= self.term, "a future term is durable")
-        invariant(self.vote == 0 or self.vote in self.members.voters, "vote for a stranger")
         invariant(
             self.role != LEADER or self.leader == self.id, "a leader follows", leader=self.leader
         )
         invariant(self.role not in (CANDIDATE, LEADER) or self.vote == self.id, "votes for itself")
         invariant(not self.damaged or self.role in (FOLLOWER,), "damaged, and yet it campaigns")
         invariant(
-            (self.role == LEADER) == bool(self.progress) or not self.peers, "progress of a leader"
+            self.role == LEADER or not self.progress, "only a leader follows others' progress"
         )
         for progress in self.progress.values():
             progress.check()

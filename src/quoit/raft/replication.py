@@ -2,7 +2,7 @@
 sections 5.3 and 5.4.2; pipelining and the modes of a follower as in thesis section 10.2.1)."""
 
 from quoit.base.ids import Index, NodeId, Term
-from quoit.quorum.agreement import EMPTY, Entry
+from quoit.quorum.agreement import CONFIG, EMPTY, Entry
 from quoit.quorum.majority import agreed_value
 from quoit.quorum.progress import Mode, Progress
 from quoit.raft import snapshot, transfer
@@ -27,8 +27,11 @@ def append(core: Core, data: bytes, kind: int, now_us: int) -> Index:
     """Add an entry of the own term and send it to whom flow control allows."""
     log = core.log
     index = log.last_index + 1
-    log.append(Entry(index, core.term, kind, data))
+    entry = Entry(index, core.term, kind, data)
+    log.append(entry)
     core.has_ready = True
+    if kind == CONFIG:
+        core.add_config(entry)
     for peer, progress in core.progress.items():
         replicate(core, peer, progress, now_us)
     return index
@@ -117,7 +120,9 @@ def heard(
         return None
     if term != core.term or core.role != LEADER:
         return None
-    progress = core.progress[sender]
+    progress = core.progress.get(sender)
+    if progress is None:
+        return None
     if not voting:
         if progress.voting:
             core.trace("distrust", node=core.id, term=term, follower=sender)
@@ -130,8 +135,9 @@ def heard(
     if round_number > progress.round:
         rounds = core.rounds
         progress.round = min(round_number, rounds.current)
-        answered = [one.round if one.voting else 0 for one in core.progress.values()]
-        answered.append(rounds.current)
+        answered = [one.round if one.voting else 0 for one in core.counted]
+        if core.id in core.members.voters:
+            answered.append(rounds.current)
         if rounds.quorum_reached(agreed_value(answered, core.quorum)):
             core.lease.extend(rounds.contact_us)
             if core.reads.waiting:
@@ -142,8 +148,9 @@ def heard(
 
 def maybe_commit(core: Core) -> None:
     """Advance the commit index to what a quorum holds durably, this replica among them or not."""
-    matches = [one.match_index if one.voting else 0 for one in core.progress.values()]
-    matches.append(core.stable_index)
+    matches = [one.match_index if one.voting else 0 for one in core.counted]
+    if core.id in core.members.voters:
+        matches.append(core.stable_index)
     index = agreed_value(matches, core.quorum)
     # Raft section 5.4.2, figure 8: only an entry of the own term is committed by counting.
     if index > core.commit_index and core.log.term(index) == core.term:

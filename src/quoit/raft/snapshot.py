@@ -48,6 +48,9 @@ def on_install(core: Core, sender: NodeId, message: InstallSnapshot, now_us: int
             core.snapshot = meta
         # Else the log already holds that entry, and what follows it may have been acknowledged:
         # it stays (Raft figure 13, step 6).
+        later = [one for one in core.configs if one[0] > meta.index]
+        core.configs = [(meta.index, meta.members), *(later if core.snapshot is None else [])]
+        core.set_members(core.configs[-1][1])
         core.applied_index = core.applying_index = meta.index
         core.commit_to(meta.index)
     # A stale leader learns the newer term from this, a current one how far the replica is.

@@ -13,7 +13,7 @@ __all__ = ["begin", "expire", "hand_over"]
 
 def begin(core: Core, to: NodeId, now_us: int) -> None:
     """Hand leadership to `to`; proposals are refused until it worked or the time is over."""
-    if core.role != LEADER or to not in core.progress:
+    if core.role != LEADER or to not in core.progress or to not in core.members.voters:
         return
     core.lease.revoked = True
     core.transfer_to = to
@@ -25,7 +25,9 @@ def begin(core: Core, to: NodeId, now_us: int) -> None:
 
 def hand_over(core: Core) -> None:
     """Once the follower has the whole log, it may campaign."""
-    progress = core.progress[core.transfer_to]
+    progress = core.progress.get(core.transfer_to)
+    if progress is None:
+        return
     if not core.transfer_sent and progress.match_index == core.log.last_index and progress.voting:
         core.transfer_sent = True
         core.send(core.transfer_to, TimeoutNow(core.term))

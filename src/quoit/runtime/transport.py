@@ -60,6 +60,13 @@ def _tune(transport: asyncio.BaseTransport) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5_000)
 
 
+def _source(host: str) -> tuple[str, int] | None:
+    """Where to dial from: nodes that share a machine, each on a loopback address of its own
+    (127.0.1.1...), must be told apart by firewalls. Elsewhere the kernel knows best."""
+    own = host.startswith("127.") and host != "127.0.0.1"
+    return (host, 0) if own else None
+
+
 class Acceptor(asyncio.Protocol):
     """The receiving end: one per connection that a peer dialed."""
 
@@ -227,7 +234,10 @@ class Dialer:
             try:
                 _, protocol = await asyncio.wait_for(
                     loop.create_connection(
-                        lambda: _Outgoing(self), self.address.host, self.address.peer_port
+                        lambda: _Outgoing(self),
+                        self.address.host,
+                        self.address.peer_port,
+                        local_addr=_source(self.events.options.host),
                     ),
                     _HANDSHAKE_S,
                 )

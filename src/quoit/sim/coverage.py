@@ -8,7 +8,7 @@ zero means a fault, a knob or a load is missing.
 from collections.abc import Mapping
 
 from quoit.sim.crash_points import POINTS
-from quoit.sim.options import FAULTS
+from quoit.sim.options import CAN_CHANGE_MEMBERS, FAULTS
 
 __all__ = ["ENOUGH_RUNS", "Coverage", "expected"]
 
@@ -41,13 +41,19 @@ NODE = (
 _POINT = "crash "
 
 
+MEMBERS = ("members", "operation_begins", "operation_ends")
+"""Trace events of changes of members."""
+
+
 def expected(consensus: str, quorum: str) -> tuple[list[str], list[str]]:
     """(faults, transitions) that many runs together must cover."""
     transitions = [*PROTOCOLS[consensus], *NODE, *(_POINT + point for point in POINTS)]
     if quorum == "all":
         # Every replica accepts each write, so each may serve reads without asking anyone.
         transitions = [one for one in transitions if one != "reads_indexed"]
-    return list(FAULTS), transitions
+    can_change = consensus in CAN_CHANGE_MEMBERS
+    faults = [one for one in FAULTS if can_change or one != "members"]
+    return faults, transitions + (list(MEMBERS) if can_change else [])
 
 
 class Coverage:

@@ -2,6 +2,9 @@
 
 import random
 
+import msgspec
+
+from quoit.node.membership import Request
 from quoit.sim.clock import PPM
 from quoit.sim.crash_points import OFTEN, POINTS
 from quoit.sim.fault_base import Faults
@@ -143,6 +146,25 @@ class MachineFaults(Faults):
         machine = self._one(rng)
         if machine.node is not None and not machine.paused:
             machine.post(machine.hand_over)
+
+    def _do_members(self, rng: random.Random) -> None:
+        """Somebody asks for a change of a shard's replicas, and asks again while that helps."""
+        request = Request(
+            kind=rng.choice(("add-replica", "remove-replica", "remove-replica", "move", "move")),
+            shard=rng.randrange(0, self.options.shards),
+            node=rng.choice(self._nodes()),
+            source=rng.choice(self._nodes()),
+        )
+        self.world.note(0, "members", **msgspec.to_builtins(request))
+        self._ask_members(request, 10)
+
+    def _ask_members(self, request: Request, left: int) -> None:
+        if self.stopped or not left:
+            return
+        for machine in self.world.machines.values():
+            if machine.node is not None and request.shard in machine.node.serving:
+                machine.post(machine.change_members, request)
+        self.world.after(300_000, self._ask_members, request, left - 1)
 
     # Clocks
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from quoit.base.errors import DiskFault, WorldFault
+from quoit.base.errors import BadRequest, DiskFault, NotLeader, WorldFault
 from quoit.data.keys import physical_key
 from quoit.data.record import decode_record
 from quoit.node.config import NodeConfig
+from quoit.node.membership import Request
 from quoit.node.node import Node
 from quoit.node.replica import Replica
 from quoit.quorum.agreement import Ready
@@ -291,6 +292,13 @@ class Machine:
                 self.world.hit("transfer")
             self.node.begin_stop()
             self.node.stopping = False
+
+    def change_members(self, request: Request) -> None:
+        """An operator asks the node to change who keeps a shard; it may refuse."""
+        if self.node is not None:
+            with suppress(BadRequest, NotLeader):
+                self.node.membership.begin(request)
+                self.world.hit("members")
 
     def pause(self, kind: str = "pause") -> None:
         """The process stands still (SIGSTOP); its clock runs on."""

@@ -37,12 +37,20 @@ _CUTS = {**_BUSY, "faults": ["split", "oneway", "pair", "swizzle"], "fault_lengt
 _KILLS = {**_BUSY, "faults": ["kill", "power_cut"], "fault_length_us": 300_000}
 _LATE = {
     **_BUSY,
-    "faults": ["duplicate", "jitter", "split", "kill"],
+    "faults": ["duplicate", "jitter", "reorder", "split", "kill"],
     "fault_length_us": 1_500_000,
 }
 _NO_LEASE = {"lease": False}
 _CHASE = {"faults": ["chase"], "fault_gap_us": 1_500_000, "shards": 1}
 _READS = {**_CHASE, **_NO_LEASE, "keys": 3, "clients": 12, "think_us": 10_000}
+
+_LAG = {
+    **_BUSY, "faults": ["oust", "pair", "kill", "power_cut"], "fault_length_us": 600_000,
+    "flush_log_bytes": 3_000, "log_tail_entries": 0, "segment_bytes": 8_192,
+}  # fmt: skip
+_DAMAGE = {
+    **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
+}  # fmt: skip
 
 MUTANTS = [
     Mutant(
@@ -116,7 +124,10 @@ MUTANTS = [
         old="if term != core.term or core.role != LEADER:",
         new="if core.role != LEADER:",
         checks="QUORUM, DUR",
-        options={**_LATE, "faults": ["duplicate", "split", "transfer", "swizzle", "jitter"]},
+        options={
+            **_LATE,
+            "faults": ["duplicate", "split", "transfer", "swizzle", "jitter", "reorder", "hold"],
+        },
     ),
     Mutant(
         id="xR8",
@@ -239,6 +250,61 @@ MUTANTS = [
         "            segments.write(write.offset, write.data)\n",
         checks="FAILSTOP, DUR",
         options={**_BUSY, "faults": ["sync_error", "power_cut_all"]},
+    ),
+    Mutant(
+        id="xS4",
+        what="a snapshot is installed over what its leader no longer has",
+        module="quoit.node.snapshots",
+        function="Snapshots._install",
+        old="self.network.engine.write([(self._ranges(replica), data)])",
+        new="self.network.engine.write([([], data)])",
+        checks="APPLY",
+        options=_LAG,
+    ),
+    Mutant(
+        id="xS4b",
+        what="the later parts of a snapshot are read later",
+        module="quoit.node.snapshots",
+        function="Snapshots._items",
+        old="scans = [engine.scan(low, high) for low, high in self._ranges(replica)]\n"
+        "    return (pair for scan in scans for pair in scan)",
+        new="def late(at, high):\n"
+        "        while (pair := next(engine.scan(at, high), None)) is not None:\n"
+        "            yield pair\n"
+        "            at = pair[0] + b'\\0'\n"
+        "    return (pair for low, high in self._ranges(replica) for pair in late(low, high))",
+        checks="APPLY, DUR, LIN",
+        options={**_LAG, "snapshot_chunk_items": 1, "latency_us": 5_000},
+    ),
+    Mutant(
+        id="xS5",
+        what="the log is compacted as far as it was applied, durable or not",
+        module="quoit.node.compaction",
+        function="Compaction.compact",
+        old="durable = min(self.durable.get(replica.id, 0), replica.state.applied_index)",
+        new="durable = replica.state.applied_index",
+        checks="LIVE, DUR",
+        options={**_LAG, "faults": ["power_cut_all", "kill_all"]},
+    ),
+    Mutant(
+        id="xS6",
+        what="a damaged record is taken for the end of the log",
+        module="quoit.storage.recovery",
+        function="_Recovery.run",
+        old="self.damaged = self.damaged or self.later > 0 or self.mark.sequence > self.sequence",
+        new="self.damaged = False",
+        checks="DUR, COMPLETE, QUORUM",
+        options=_DAMAGE,
+    ),
+    Mutant(
+        id="xS6b",
+        what="a replica that lost what it had acknowledged votes at once",
+        module=_ELECTION,
+        function="refuses_votes",
+        old="if core.damaged or now_us < core.refuse_until_us:",
+        new="if now_us < core.refuse_until_us:",
+        checks="COMPLETE, DUR",
+        options=_DAMAGE,
     ),
     Mutant(
         id="xS7",

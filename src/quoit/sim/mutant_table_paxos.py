@@ -20,7 +20,7 @@ _CUTS = {**_BUSY, "faults": ["split", "oneway", "pair", "swizzle"], "fault_lengt
 _KILLS = {**_BUSY, "faults": ["kill", "power_cut"], "fault_length_us": 300_000}
 _LATE = {
     **_BUSY,
-    "faults": ["duplicate", "jitter", "split", "kill", "loss"],
+    "faults": ["duplicate", "jitter", "reorder", "split", "kill", "loss"],
     "fault_length_us": 1_500_000,
 }
 _CHASE = {**_BUSY, "faults": ["chase"], "fault_gap_us": 1_500_000, "shards": 1}

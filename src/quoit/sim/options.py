@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FAULTS", "Options", "changed", "draw", "stream"]
+__all__ = ["CAN_CHANGE_MEMBERS", "FAULTS", "Options", "changed", "draw", "stream"]
 
 FAULTS: dict[str, str] = {
     "split": "N1 clean split into two sides",
@@ -48,6 +48,7 @@ FAULTS: dict[str, str] = {
     "suspend": "C3 a machine sleeps and wakes",
     "chase": "N11 the newest leader is cut off, again and again",
     "rush": "O1 clients hardly think, most use one key",
+    "members": "M1 a shard's replicas are added, removed or moved",
     "transfer": "a node is asked to hand its leaderships over",
 }
 """Fault kind -> what it does and its number in the catalogue."""
@@ -55,6 +56,11 @@ FAULTS: dict[str, str] = {
 
 _WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
 """Kinds that need more occasions than others to touch something."""
+
+
+CAN_CHANGE_MEMBERS = ("raft", "paxos")
+"""Protocols whose cores take changes of members."""
+_DAMAGING = ("flip", "misdirect", "stale")
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -108,6 +114,8 @@ class Options(msgspec.Struct, kw_only=True):
     log_tail_entries: int = 10_000
     segment_bytes: int = 262_144
     """Size of a log segment; 0: the default."""
+    snapshot_chunk_items: int = 2048
+    """Records of a snapshot that are sent at a time."""
     check_each_turn: bool = True
 
     def line(self) -> str:
@@ -149,6 +157,11 @@ def draw(
     if rng.random() < 0.7 and not any(kind in kinds for kind in ("kill", "power_cut", "split")):
         kinds.append(rng.choice(("kill", "power_cut", "split")))
     kinds = [kind for kind in FAULTS if kind in kinds]
+    if consensus not in CAN_CHANGE_MEMBERS or "members" not in kinds or size == 1:
+        kinds = [kind for kind in kinds if kind != "members"]
+    else:
+        # The atlas of damage counts on the replicas that there are at the start.
+        kinds = [kind for kind in kinds if kind not in _DAMAGING]
     # Some faults show only where segments of the log begin and end.
     often = "full" in kinds or "crash_point" in kinds
     segments = (8_192,) if often else (8_192, 16_384, 65_536, 262_144)
@@ -181,5 +194,6 @@ def draw(
         pending_commands_max=rng.choice((2, 10_000, 10_000, 10_000, 10_000)),
         flush_log_bytes=rng.choice((4_000, 20_000)) if small_log else 64 * 1024 * 1024,
         log_tail_entries=rng.choice((0, 5, 50)) if small_log else 10_000,
+        snapshot_chunk_items=rng.choice((1, 3, 10, 2048)),
         segment_bytes=rng.choice(segments),
     )

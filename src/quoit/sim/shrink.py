@@ -122,11 +122,12 @@ def shrink(options: Options, runs_max: int = RUNS_MAX) -> Shrunk | None:
     if not search.try_it(first.options, first.step):
         return None
     before = None
-    while before != search.best and search.left:
+    while search.left and before != search.best:
         before = search.best
         for step in (search.fewer_faults, search.shorter, search.smaller, search.plainer):
             step()
-    assert search.result is not None
+    if search.result is None:
+        return None
     return Shrunk(search.best, search.result, search.runs, len(faults))
 
 

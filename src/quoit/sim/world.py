@@ -15,12 +15,13 @@ import msgspec
 
 from quoit.base.check import invariant
 from quoit.data.keys import shard_ranges
+from quoit.node import snapshots
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.messages import decode_frame
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state
-from quoit.quorum.agreement import Ready
-from quoit.quorum.members import quorums
+from quoit.quorum.agreement import CONFIG, Entry, Ready
+from quoit.quorum.members import decode_members, quorums
 from quoit.sim.checkers.acceptances import AcceptanceChecker, ValueChecker
 from quoit.sim.checkers.election import ElectionChecker
 from quoit.sim.checkers.log_matching import LogMatchingChecker
@@ -64,6 +65,7 @@ class World:
     failure    the first failure; the run ends there
     hits       fault kind -> how often it touched something
     seen       transition of a node or a core -> how often it happened (coverage.py)
+    voters       shard -> its voters as of the newest entry that was applied anywhere
     leaderships  (time, shard, term, node), as they were seen to begin
     """
 
@@ -88,9 +90,12 @@ class World:
         self.commit_at_start: dict[tuple[int, int], int] = {}
         self.rounds_before: dict[tuple[int, int, int, int], tuple[int, int]] = {}
         self.newest_leader: dict[int, tuple[int, int]] = {}
+        self.voters: dict[int, tuple[int, ...]] = {}
         self.leaderships: list[tuple[int, int, int, int]] = []
         # Where every replica accepts each write, reads need no lease.
         self.check_leases = options.quorum != "all"
+        # A constant of the shipped code; small ones make many chunks of little data.
+        snapshots._ITEMS_PER_CHUNK = options.snapshot_chunk_items
         self.network = Network(self, options)
         self.machines = {
             number: Machine(self, number, self._clock(number))
@@ -255,16 +260,34 @@ class World:
             self.logs.reset(machine.id, shard, ready.snapshot.index, ready.snapshot.term)
         if ready.entries:
             self._judge("MATCH", self.logs.written(machine.id, shard, ready.entries))
-        members = core.members.voters
+        voters = self.voters.setdefault(shard, core.members.voters)
         for entry in ready.committed:
             if entry.index > self.elections.committed_index(shard):
-                quorum = quorums(self.options.quorum, len(members)).write
                 if entry.term:
-                    problem = self.promises.commits(shard, entry.index, entry.term, members, quorum)
-                    self._judge("QUORUM", problem)
+                    self._judge("QUORUM", self._chosen(replica, entry, voters, ready.committed))
+                if entry.kind == CONFIG:
+                    # From here on they decide; neighbouring quorums meet, as one member changes.
+                    voters = self.voters[shard] = decode_members(entry.data).voters
             self.elections.applied(shard, entry.index, entry.term, core.term)
             problem = self.replicas.applied(machine.id, shard, entry.index, entry.term, entry.data)
             self._judge("APPLY", problem)
+
+    def _chosen(
+        self, replica: Replica, entry: Entry, voters: tuple[int, ...], committed: list[Entry]
+    ) -> str:
+        """A write quorum's disks hold the entry; else what is wrong. With Raft new members count as
+        soon as the entry that names them is in the leader's log, also for entries before it."""
+        deciding = [voters]
+        if self.options.consensus == "raft":
+            deciding.append(replica.core.members.voters)
+            deciding += [decode_members(one.data).voters for one in committed if one.kind == CONFIG]
+        problem = ""
+        for several in deciding:
+            quorum = quorums(self.options.quorum, len(several)).write
+            problem = self.promises.commits(replica.id, entry.index, entry.term, several, quorum)
+            if not problem:
+                break
+        return problem
 
     def turned(self, machine: Machine) -> None:
         """A node had a turn: leaderships and leases are judged here."""

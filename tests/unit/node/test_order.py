@@ -181,7 +181,6 @@ def _without_entries(frame, wanted):
     return frame
 
 
-@pytest.mark.xfail(strict=True, reason="WATCH waits for the turn, GET does not")
 def test_a_read_behind_a_watch_is_not_older_than_what_is_watched():
     """Else a change between them is missed, and EXEC overwrites it."""
     cluster = Cluster()
@@ -206,7 +205,6 @@ def test_a_read_behind_a_watch_is_not_older_than_what_is_watched():
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="a parked WATCH joins the batch, GET does not")
 def test_a_read_behind_a_watch_that_waited_for_a_leader_is_not_older(parked):
     other, client = Client(parked, 1), Client(parked, 1)
     other.send("SET", "a", "2")

@@ -1,4 +1,4 @@
-"""Some Paxos cores on an in-memory bus, each with a disk that forgets what was not persisted.
+"""Some Raft or Paxos cores on an in-memory bus, each with a disk that forgets what was not persisted.
 
 It performs the shell's duties of quorum.agreement by hand, one at a time, restores cores exactly as a
 node does (node/cores.py), and watches over everything that any core ever did: one value per instance,
@@ -13,7 +13,6 @@ from quoit.base.ids import Index, NodeId, Term
 from quoit.node.config import NodeConfig
 from quoit.node.cores import build_core
 from quoit.node.state import ShardState
-from quoit.paxos.paxos import Paxos
 from quoit.quorum.agreement import CONFIG, Entry, HardState, Ready, SnapshotMeta
 from quoit.quorum.members import Members, decode_members
 from quoit.storage.api import ShardRecovery, ShardUpdate
@@ -66,6 +65,12 @@ class Disk:
         return self.log[low - first : high - first]
 
 
+def followers(core: Any) -> dict[NodeId, Any]:
+    """What a leader knows of the others."""
+    found: dict[NodeId, Any] = core.progress if hasattr(core, "progress") else core.followers
+    return found
+
+
 class State:
     """What an engine holds."""
 
@@ -84,14 +89,14 @@ class Member:
 
     def __init__(self, node_id: NodeId, members: Members) -> None:
         self.id = node_id
-        self.core: Paxos | None = None
+        self.core: Any = None
         self.disk = Disk(members)
         self.state = State(members)
         self.writes: list[tuple[Ready, ShardUpdate]] = []
         self.was_damaged = False
 
     @property
-    def paxos(self) -> Paxos:
+    def up(self) -> Any:
         assert self.core is not None, f"replica {self.id} is down"
         return self.core
 
@@ -100,12 +105,20 @@ class World:
     """Replicas 1..count; the first `voters` of them make up the shard."""
 
     def __init__(
-        self, count: int, *, voters: int = 0, quorum: str = "majority", seed: int = 0, **limits: Any
+        self,
+        count: int,
+        *,
+        voters: int = 0,
+        consensus: str = "paxos",
+        quorum: str = "majority",
+        seed: int = 0,
+        **limits: Any,
     ) -> None:
         self.now_us = 1_000_000
         self.random = Random(seed)
         self.limits = limits
         self.quorum = quorum
+        self.consensus = consensus
         self.bus: list[Message] = []
         self.events: dict[str, int] = {}
         first = Members(tuple(range(1, (voters or count) + 1)))
@@ -129,18 +142,17 @@ class World:
         member.writes = []
         applied = member.state.applied
         config = NodeConfig(
-            node_id=number, cluster_id="t", nodes=(), consensus="paxos", quorum=self.quorum,
+            node_id=number, cluster_id="t", nodes=(), consensus=self.consensus, quorum=self.quorum,
             lease_enabled=self.lease,
         )  # fmt: skip
         owner = SimpleNamespace(
             config=config, log=SimpleNamespace(reader=lambda shard: disk),
             persistence=SimpleNamespace(updates=[]), rng=Random(self.random.random()),
-            trace=self.trace, started_us=self.now_us,
+            trace=self.trace, clock=SimpleNamespace(now_us=lambda: self.now_us),
         )  # fmt: skip
         state = ShardState(len(applied), applied[-1][0] if applied else 0)
         fresh = not disk.known and not applied
         core = build_core(owner, member.state.members, disk.recovery(), state, fresh=fresh)
-        assert isinstance(core, Paxos)
         for update in owner.persistence.updates:
             disk.write(update)
         for name, value in self.limits.items():
@@ -182,7 +194,7 @@ class World:
             self._take(member, core, ready)
         self.watch()
 
-    def _take(self, member: Member, core: Paxos, ready: Ready) -> None:
+    def _take(self, member: Member, core: Any, ready: Ready) -> None:
         self.bus.extend((member.id, to, message) for to, message in ready.messages)
         update = ShardUpdate(
             SHARD, ready.hard_state, ready.entries, ready.snapshot, None, chosen=ready.chosen
@@ -222,7 +234,7 @@ class World:
     def _send_snapshot(self, member: Member, peer: NodeId) -> None:
         applied = member.state.applied
         meta = SnapshotMeta(len(applied), applied[-1][0], member.state.members)
-        self.bus.append((member.id, peer, ("snapshot", member.paxos.term, meta, list(applied))))
+        self.bus.append((member.id, peer, ("snapshot", member.up.term, meta, list(applied))))
 
     def persist(self, number: NodeId, count: int = 1 << 30) -> None:
         """Make the oldest `count` writes of one replica durable."""
@@ -254,7 +266,7 @@ class World:
         if upto > disk.compacted[0] and upto <= disk.compacted[0] + len(disk.log):
             core.compact(upto)
             del disk.log[: upto - disk.compacted[0]]
-            disk.compacted = (upto, 0)
+            disk.compacted = (upto, core.log.compacted_term)
 
     def deliver(self, message: Message) -> None:
         sender, to, body = message
@@ -295,17 +307,17 @@ class World:
                     self.persist(number)
             for member in self.members.values():
                 if member.core is not None and member.core.is_leader:
-                    for peer, follower in member.core.followers.items():
+                    for peer, follower in followers(member.core).items():
                         if follower.mode.value == "snapshot":
                             index = member.core.commit_index
                             member.core.snapshot_done(peer, index, False, self.now_us)
 
     # What must hold
 
-    def alive(self) -> list[Paxos]:
+    def alive(self) -> list[Any]:
         return [member.core for member in self.members.values() if member.core is not None]
 
-    def leader(self) -> Paxos:
+    def leader(self) -> Any:
         """The newest leader that can serve."""
         leading = [core for core in self.alive() if core.is_leader and core.can_serve()]
         assert leading, "nobody leads"

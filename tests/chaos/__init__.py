@@ -1,0 +1,1 @@
+"""Real node processes on a real network and real file systems, broken on purpose (docs/how-to/chaos.md)."""
