@@ -9,9 +9,6 @@ from quoit.node.state import decode_state, state_key
 from quoit.quorum.members import Members
 from tests.unit.node.harness import Client, Cluster
 
-# Raft's own changes of members come with branch raftmem.
-pytestmark = pytest.mark.only("paxos")
-
 OK = b"+OK\r\n"
 
 
