@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 REFUSAL_MAX_S = 2.0
 
 
-@pytest.fixture(params=["paxos"])
+@pytest.fixture(params=["raft", "paxos"])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalCluster]:
     found = LocalCluster(tmp_path / "cluster")
     found.create(3, 0, 4, request.param)

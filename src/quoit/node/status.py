@@ -9,6 +9,7 @@ from quoit.base.seams import Clock
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.replica import Replica
 from quoit.placement.shard_map import ShardMap, ShardRange
+from quoit.quorum.agreement import Agreement
 from quoit.quorum.members import Members
 
 __all__ = ["NodeStatus", "PeerStatus", "ShardStatus", "node_status"]
@@ -126,6 +127,13 @@ def node_status(node: _Source) -> NodeStatus:
     )
 
 
+def _role(node: _Source, core: Agreement, members: Members) -> str:
+    if core.damaged:
+        return "damaged"
+    learns = core.role == "follower" and node.config.node_id in members.learners
+    return "learner" if learns else core.role
+
+
 def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
     replica = node.replicas.get(shard.id)
     leader = node.leader_of(shard.id)
@@ -137,7 +145,7 @@ def _shard_status(node: _Source, shard: ShardRange) -> ShardStatus:
     core = replica.core
     return ShardStatus(
         *head,
-        "damaged" if core.damaged else core.role,
+        _role(node, core, members),
         core.term,
         core.commit_index,
         replica.state.applied_index,

@@ -9,9 +9,6 @@ from quoit.node.state import decode_state, state_key
 from quoit.quorum.members import Members
 from tests.unit.node.harness import Client, Cluster
 
-# Raft's own changes of members come with branch raftmem.
-pytestmark = pytest.mark.only("paxos")
-
 OK = b"+OK\r\n"
 
 
@@ -309,3 +306,77 @@ def test_the_leader_is_chosen_by_hand(cluster):
     operation = begin(cluster, "leader", to)
     finish(cluster, operation)
     assert cluster.leader() == to
+
+
+def test_a_replica_that_ends_takes_back_what_it_was_about_to_say(cluster):
+    """An acknowledgement that waits for the log would count for the empty replica that may come next."""
+    finish(cluster, begin(cluster, "add-replica", 4))
+    cluster.held.add(4)
+    client = Client(cluster, 1)
+    for number in range(3):
+        client.ask("SET", f"k{number}", "1")
+    persistence = cluster.nodes[4].persistence
+    waiting = persistence.after + persistence.write_after
+    assert any(shard == 0 for shard, _, _ in waiting)
+    finish(cluster, begin(cluster, "remove-replica", 4))
+    assert 0 not in cluster.nodes[4].replicas
+    waiting = persistence.after + persistence.write_after
+    assert not any(shard == 0 for shard, _, _ in waiting)
+    assert all(mark[0].id != 0 for mark in persistence.marks + persistence.write_marks)
+
+
+def test_a_node_is_not_added_before_it_has_given_up_its_earlier_replica(cluster):
+    finish(cluster, begin(cluster, "add-replica", 4))
+
+    def deaf(source, target, frame):
+        if target == 4:
+            frame.leading = []
+        return frame
+
+    cluster.edit = deaf
+    finish(cluster, begin(cluster, "remove-replica", 4))
+    assert 0 in cluster.nodes[4].replicas
+    operation = begin(cluster, "add-replica", 4)
+    cluster.pass_ms(500)
+    assert (operation.state, operation.step) == ("running", 0)
+    assert "give up an earlier replica" in operation.waits_for
+    cluster.edit = None
+    finish(cluster, operation)
+    assert 4 in cluster.nodes[4].replicas[0].core.members.voters
+
+
+def test_what_a_replica_promised_outlives_its_data(cluster):
+    finish(cluster, begin(cluster, "add-replica", 4))
+    cluster.pass_ms(100)
+    node = cluster.nodes[4]
+    promised = node.replicas[0].core.term
+    assert promised > 0
+    finish(cluster, begin(cluster, "remove-replica", 4))
+    for _ in range(2):
+        index = node.lifecycle.removed[0] + 1
+        again = Leading(0, promised, index, Members((1, 2, 3), (4,)))
+        node.announcements.known.clear()
+        node.announcements.heard(1, again)
+        assert node.replicas[0].core.term == promised
+        assert node.replicas[0].state.applied_index == 0
+        # The same after its removal and a restart.
+        node.announcements.known.clear()
+        node.announcements.heard(1, Leading(0, promised, index + 1, Members((1, 2, 3))))
+        assert 0 not in node.replicas
+        cluster.pass_ms(100)
+        cluster.power_off(4)
+        cluster.start(4)
+        node = cluster.nodes[4]
+        assert node.lifecycle.removed == {0: index + 1}
+
+
+def test_what_an_earlier_replica_had_flushed_does_not_cut_the_log_of_the_next(cluster):
+    finish(cluster, begin(cluster, "add-replica", 4))
+    for number in range(20):
+        Client(cluster, 1).ask("SET", f"k{number}", "1")
+    node = cluster.nodes[4]
+    node.compaction.want_flush()
+    cluster.pass_ms(100)
+    assert node.compaction.durable[0] > 20
+    finish(cluster, begin(cluster, "remove-replica", 4))
+    assert 0 not in node.compaction.durable
