@@ -87,7 +87,7 @@ class Announcements:
 
     def _tell(self, replica: Replica, peers: list[int]) -> None:
         members = replica.state.members
-        if not peers or members is None:
+        if not peers or members is None or not replica.core.members_durable:
             return
         leading = Leading(replica.id, replica.core.term, replica.state.config_index, members)
         for peer in peers:

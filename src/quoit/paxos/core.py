@@ -51,6 +51,8 @@ class Core:
     received        everything up to here is accepted in `term` or known to be chosen
     known           instances above it that are known to be chosen
 
+    config_index    the newest change of members that was handed out here; 0: none since the start
+
     Time
     now_us          of the newest input
     contact_us      when a leader of this ballot was last heard, as follower
@@ -77,15 +79,15 @@ class Core:
     """
 
     __slots__ = (
-        "after", "applied_index", "applying_index", "asked_us", "chain", "commit_index", "config",
-        "config_pending", "contact", "contact_us", "damaged", "dirty", "durable_term", "election_us",
-        "followers", "hard_dirty", "has_ready", "heartbeat_us", "id", "known", "leader", "lease", "leaving",
-        "log", "members", "messages", "must_reach", "must_term", "now_us", "origins",
-        "own_stable", "patience_us", "peers", "proposed", "proven", "quorums", "reads",
-        "reads_failed", "received", "refuse_until_us", "refused", "rng", "role", "round_seen",
-        "rounds", "settling", "snapshot", "snapshot_wanted", "stable_index", "suspended", "term",
-        "term_start", "trace", "transfer_deadline_us", "transfer_sent", "transfer_to", "votes",
-        "writes",
+        "after", "applied_index", "applying_index", "asked_us", "chain", "commit_index",
+        "config", "config_index", "config_pending", "contact", "contact_us", "damaged", "dirty",
+        "durable_term", "election_us", "followers", "hard_dirty", "has_ready", "heartbeat_us",
+        "id", "known", "leader", "lease", "leaving", "log", "members", "messages", "must_reach",
+        "must_term", "now_us", "origins", "own_stable", "patience_us", "peers", "proposed",
+        "proven", "quorums", "reads", "reads_failed", "received", "refuse_until_us", "refused",
+        "rng", "role", "round_seen", "rounds", "settling", "snapshot", "snapshot_wanted",
+        "stable_index", "suspended", "term", "term_start", "trace", "transfer_deadline_us",
+        "transfer_sent", "transfer_to", "votes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -156,6 +158,7 @@ class Core:
         self.proposed: Index = 0
         self.own_stable: Index = 0
         self.settling: Index = 0
+        self.config_index: Index = 0
         self.config_pending: Index = 0
         self.leaving = 0
         self.followers: dict[NodeId, Follower] = {}

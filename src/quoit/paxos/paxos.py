@@ -38,6 +38,11 @@ class Paxos(Core):
         return self.role == LEADER
 
     @property
+    def members_durable(self) -> bool:
+        """It is on disk that the change which made them was chosen."""
+        return not self.config_index or self.stable_index >= self.config_index
+
+    @property
     def last_index(self) -> Index:
         """Index of the newest entry."""
         return self.log.last_index
@@ -292,6 +297,11 @@ class Paxos(Core):
         members = decode_members(entry.data)
         self.set_members(members)
         self.trace("members", node=self.id, index=entry.index, voters=len(members.voters))
+        # Written again, with the mark that it is chosen: who is removed may forget the shard once this
+        # replica says so, and then nobody may have to choose it again.
+        self.config_index = entry.index
+        self.dirty = min(self.dirty, entry.index)
+        self.stable_index = min(self.stable_index, self.dirty - 1)
         if self.role != LEADER:
             return
         if entry.index == self.config_pending:

@@ -124,6 +124,11 @@ class Agreement(Protocol):
     Replaced by a new value with each change."""
 
     @property
+    def members_durable(self) -> bool:
+        """A crash would not make this replica go by older members."""
+        ...
+
+    @property
     def last_index(self) -> Index:
         """Index of the newest entry."""
         ...

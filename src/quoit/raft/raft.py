@@ -41,6 +41,12 @@ class Raft(Core):
         return self.role == LEADER
 
     @property
+    def members_durable(self) -> bool:
+        """It goes by the newest entry that names members, once that is on disk."""
+        index = self.configs[-1][0]
+        return self.stable_index >= index or self.log.compacted_index >= index
+
+    @property
     def last_index(self) -> Index:
         """Index of the newest entry."""
         return self.log.last_index
