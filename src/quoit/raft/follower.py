@@ -1,8 +1,10 @@
 """Log replication, the follower's side (Raft section 5.3): what is accepted, replaced, committed."""
 
 from quoit.base.check import invariant
+from quoit.base.errors import Corruption, InvariantViolated
 from quoit.base.ids import NodeId
 from quoit.quorum.agreement import CONFIG, Entry
+from quoit.quorum.members import decode_members
 from quoit.raft.core import Core
 from quoit.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 
@@ -18,6 +20,10 @@ def on_append(core: Core, sender: NodeId, message: AppendEntries, now_us: int) -
     if entries and (entries[0].index != prev + 1 or entries[-1].index != last_new):
         core.trace("malformed_append", node=core.id, sender=sender, prev=prev)
         return
+    for entry in entries:
+        if entry.kind == CONFIG and not _readable(entry):
+            core.trace("malformed_append", node=core.id, sender=sender, prev=entry.index)
+            return
     if not core.follow(sender, message.term, now_us):
         reply = AppendEntriesReply(core.term, message.round, False, 0, 0, 0, not core.damaged)
         core.send_after_persist(sender, reply)
@@ -40,6 +46,15 @@ def on_append(core: Core, sender: NodeId, message: AppendEntries, now_us: int) -
         core.term, message.round, ok, match_index, hint_index, hint_term, not core.damaged
     )
     core.send_after_persist(sender, reply)
+
+
+def _readable(entry: Entry) -> bool:
+    """Nothing of an append is taken whose members cannot be read."""
+    try:
+        decode_members(entry.data)
+    except (Corruption, InvariantViolated):
+        return False
+    return True
 
 
 def _accept(core: Core, entries: list[Entry]) -> None:

@@ -1,5 +1,7 @@
 """What only shows at the edges of a change of members."""
 
+import pytest
+
 from quoit.base.ids import NodeId
 from quoit.quorum.agreement import CONFIG, EMPTY, Entry, SnapshotMeta
 from quoit.quorum.members import Members, encode_members
@@ -67,3 +69,14 @@ def test_the_heir_of_a_removed_leader_is_sound() -> None:
     raft.progress[NodeId(2)].voting = False
     cluster.tick(1)
     assert [to for _, to, one in cluster.bus if type(one).__name__ == "TimeoutNow"] == [3]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", encode_members(Members(())), b"\x92\x92\x01\x01\x90"]
+)
+def test_members_that_cannot_be_read_change_nothing(data: bytes) -> None:
+    cluster = Cluster(2)
+    raft = cluster.members[1].raft
+    entries = [Entry(1, 1, EMPTY, b""), Entry(2, 1, CONFIG, data)]
+    raft.step(2, AppendEntries(1, 0, 0, 0, 1, entries), cluster.now_us)
+    assert (raft.last_index, raft.members, raft.ready()) == (0, Members((1, 2)), None)
