@@ -2,8 +2,8 @@
 
 A leader announces its shard's members once they are agreed on. A node that is among them and holds no
 replica begins with an empty one; a node that is not, and holds one, drops it. Two rules keep late
-messages from doing harm: an announcement of a term below what the replica has promised is no news,
-and a replica that was removed comes back only through a later entry than the one that removed it.
+messages from doing harm: an announcement that names no later change than the replica knows is no
+news if its term is below what the replica has promised, and a replica that was removed comes back only through a later entry than the one that removed it.
 
 What a replica promised (term and vote) stays in the log when its data go, in case it comes back.
 """
@@ -90,9 +90,13 @@ class Lifecycle:
                 self._end(replica, leading.config_index)
 
     def _is_news(self, replica: Replica, leading: Leading) -> bool:
-        if leading.term < replica.core.term:
-            return False
-        return leading.config_index >= max(1, replica.state.config_index)
+        known = replica.state.config_index
+        if leading.config_index > max(1, known):
+            # Agreed on, and later than what this replica goes by. Its term says nothing: a replica that
+            # missed its removal may have promised higher ones since. One that was added again has
+            # applied the entry that added it before it had a vote, so it knows a later index.
+            return True
+        return leading.term >= replica.core.term and leading.config_index >= max(1, known)
 
     def _begin(self, leading: Leading) -> None:
         network = self.network
