@@ -6,7 +6,7 @@ import signal
 from tests.chaos.cluster import Failure
 from tests.chaos.scenario import Run, Scenario
 
-__all__ = ["SCENARIOS", "kill_all"]
+__all__ = ["SCENARIOS", "kill_all_once"]
 
 TAKE_OVER_S = 10.0
 PAUSE_S = 2.5
@@ -23,16 +23,20 @@ async def kill(run: Run) -> int:
     return 4
 
 
+async def kill_all_once(run: Run, apart_s: float = 0.0) -> int:
+    """P1: kill -9 of all nodes at once; they come back `apart_s` after one another."""
+    run.cluster.kill_all()
+    for node in run.cluster.nodes:
+        run.cluster.launch(node)
+        await asyncio.sleep(apart_s)
+    await run.cluster.ready()
+    await run.progress(TAKE_OVER_S, "after all nodes were killed and came back")
+    return 1
+
+
 async def kill_all(run: Run) -> int:
     """P1: kill -9 of all nodes at once, twice; the second time they come back one after another."""
-    for apart_s in (0.0, 0.7):
-        run.cluster.kill_all()
-        for node in run.cluster.nodes:
-            run.cluster.launch(node)
-            await asyncio.sleep(apart_s)
-        await run.cluster.ready()
-        await run.progress(TAKE_OVER_S, "after all nodes were killed and came back")
-    return 2
+    return await kill_all_once(run) + await kill_all_once(run, 0.7)
 
 
 async def pause(run: Run) -> int:

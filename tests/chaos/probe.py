@@ -32,6 +32,7 @@ class Probe:
         self._key = next(name for name in names if low <= slot_of(name) <= high)
         self.began = time.monotonic()
         self.answered: list[float] = []
+        self._stopping = False
         self._task = asyncio.create_task(self._run())
 
     def last(self) -> float:
@@ -46,12 +47,16 @@ class Probe:
 
     async def stop(self) -> None:
         """No more probes."""
+        # Why both: in Python 3.11 `wait_for` may swallow a cancellation (fixed in 3.12).
+        self._stopping = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         connection: Connection | None = None
-        for number in itertools.count():
+        numbers = itertools.count()
+        while not self._stopping:
+            number = next(numbers)
             try:
                 if connection is None:
                     connection = await Connection.open(*next(self._places), PATIENCE_S)

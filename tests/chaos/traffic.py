@@ -107,6 +107,7 @@ class Traffic:
 
     async def abandon(self) -> None:
         """End the clients at once; nothing is judged after this."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.cluster import Cluster, Failure
 from tests.chaos.judge import judge
-from tests.chaos.on_processes import kill_all
+from tests.chaos.on_processes import kill_all_once
 from tests.chaos.scenario import Run, Scenario, Tools, run
 from tests.chaos.traffic import Traffic
 from tests.chaos.wire import Connection
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_kill_9_of_all_nodes_loses_nothing(tmp_path: Path) -> None:
-    scenario = Scenario("kill-all", kill_all)
+    scenario = Scenario("kill-all", kill_all_once)
     result = asyncio.run(run(scenario, "raft", Tools(), tmp_path))
     assert result.problem == ""
     assert result.operations > 500
