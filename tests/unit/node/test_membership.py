@@ -237,12 +237,21 @@ def test_a_node_that_slept_through_its_removal_learns_of_it(cluster):
 
 
 def test_an_old_leader_cannot_end_a_replica(cluster):
-    """Its term is below what the replica has promised."""
+    """Its term is below what the replica has promised, and it names no later change."""
     follower = next(one for one in (1, 2, 3) if one != cluster.leader())
     replica = cluster.nodes[follower].replicas[0]
-    stale = Leading(0, replica.core.term - 1, 10_000, Members((4, 5)))
+    stale = Leading(0, replica.core.term - 1, 1, Members((4, 5)))
     cluster.nodes[follower].lifecycle.follow(stale)
     assert cluster.nodes[follower].replicas[0] is replica
+
+
+def test_a_later_change_ends_a_replica_whatever_it_has_promised(cluster):
+    """A replica that missed its removal may have campaigned since."""
+    follower = next(one for one in (1, 2, 3) if one != cluster.leader())
+    replica = cluster.nodes[follower].replicas[0]
+    later = Leading(0, replica.core.term - 1, 10_000, Members((4, 5)))
+    cluster.nodes[follower].lifecycle.follow(later)
+    assert 0 not in cluster.nodes[follower].replicas
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The white-box checkers: each accepts what is right and names what is wrong."""
 
-from quoit.quorum.agreement import Entry, HardState
+from quoit.quorum.agreement import EFFECTS, Entry, HardState
 from quoit.raft.messages import AppendEntriesReply, RequestVote, RequestVoteReply
 from quoit.sim.checkers.durability import check_durability
 from quoit.sim.checkers.election import ElectionChecker
@@ -58,18 +58,18 @@ def test_a_new_leader_holds_what_was_committed() -> None:
 
 def test_log_matching() -> None:
     checker = LogMatchingChecker()
-    assert checker.written(1, 0, [(1, 1, b"a"), (2, 1, b"b")]) == ""
-    assert checker.written(2, 0, [(1, 1, b"a")]) == ""
-    assert "differs" in checker.written(2, 0, [(2, 1, b"z")])
-    assert checker.written(3, 0, [(1, 2, b"c"), (2, 2, b"d")]) == ""
-    assert "gap" in checker.written(3, 0, [(5, 2, b"e")])
-    assert "fall" in checker.written(3, 0, [(3, 1, b"e")])
+    assert checker.written(1, 0, [Entry(1, 1, EFFECTS, b"a"), Entry(2, 1, EFFECTS, b"b")]) == ""
+    assert checker.written(2, 0, [Entry(1, 1, EFFECTS, b"a")]) == ""
+    assert "differs" in checker.written(2, 0, [Entry(2, 1, EFFECTS, b"z")])
+    assert checker.written(3, 0, [Entry(1, 2, EFFECTS, b"c"), Entry(2, 2, EFFECTS, b"d")]) == ""
+    assert "gap" in checker.written(3, 0, [Entry(5, 2, EFFECTS, b"e")])
+    assert "fall" in checker.written(3, 0, [Entry(3, 1, EFFECTS, b"e")])
     checker.reset(3, 0, 10, 4)
-    assert checker.written(3, 0, [(11, 4, b"f")]) == ""
+    assert checker.written(3, 0, [Entry(11, 4, EFFECTS, b"f")]) == ""
     other = LogMatchingChecker()
-    assert other.written(1, 0, [(1, 1, b"a"), (2, 3, b"b")]) == ""
-    assert other.written(2, 0, [(1, 2, b"x")]) == ""
-    assert "differs" in other.written(2, 0, [(2, 3, b"b")]), "another entry before it"
+    assert other.written(1, 0, [Entry(1, 1, EFFECTS, b"a"), Entry(2, 3, EFFECTS, b"b")]) == ""
+    assert other.written(2, 0, [Entry(1, 2, EFFECTS, b"x")]) == ""
+    assert "differs" in other.written(2, 0, [Entry(2, 3, EFFECTS, b"b")]), "another entry before it"
 
 
 def test_replicas_apply_and_hold_the_same() -> None:
