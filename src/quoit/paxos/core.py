@@ -158,8 +158,8 @@ class Core:
         self.proposed: Index = 0
         self.own_stable: Index = 0
         self.settling: Index = 0
-        self.config_index: Index = 0
         self.config_pending: Index = 0
+        self.config_index: Index = 0
         self.leaving = 0
         self.followers: dict[NodeId, Follower] = {}
         self.heartbeat_us = 0
@@ -168,8 +168,7 @@ class Core:
         self.lease = Lease(timeout, config.drift_ppm)
         self.reads = ReadIndex()
         self.transfer_to: NodeId = 0
-        self.transfer_deadline_us = 0
-        self.transfer_sent = False
+        self.transfer_deadline_us, self.transfer_sent = 0, False
 
         self.hard_dirty = False
         self.messages: list[tuple[NodeId, Any]] = []
