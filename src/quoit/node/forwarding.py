@@ -13,6 +13,7 @@ from quoit.base.errors import Overloaded
 from quoit.base.slots import DATABASES
 from quoit.data.table import Spec
 from quoit.node.batch import EXEC, VERSIONS, Transaction, find
+from quoit.node.config import NodeConfig
 from quoit.node.messages import (
     AFTER_WRITE,
     PROTO3,
@@ -35,6 +36,7 @@ _BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try ag
 class Network(Protocol):
     """What the forwarder asks of its node."""
 
+    config: NodeConfig
     outcome_wait_us: int
     counters: dict[str, int]
 
@@ -95,11 +97,12 @@ class Forwarder:
     sent     request id -> what was sent and not answered, oldest first
     under_way  shard -> [peer, how many of `sent` are there]. Invariant: of one shard at one peer at a
              time, because a session's commands must keep their order
+    hastened (deadline, request ids): writes that were sent to a leader which is one no longer
     next_id  never reused, also not after a restart of this process on a peer's side: a peer forgets
              requests with the connection
     """
 
-    __slots__ = ("network", "next_id", "origins", "sent", "under_way")
+    __slots__ = ("hastened", "network", "next_id", "origins", "sent", "under_way")
 
     def __init__(self, network: Network, first_id: int) -> None:
         self.network = network
@@ -107,6 +110,7 @@ class Forwarder:
         self.under_way: dict[int, list[int]] = {}
         self.next_id = first_id
         self.origins: dict[int, RemoteOrigin] = {}
+        self.hastened: list[tuple[int, list[int]]] = []
 
     def send(self, shard: int, peer: int, item: Item, after_write: bool, now_us: int) -> None:
         """Forward the item to `peer`, which is believed to lead `shard`."""
@@ -213,20 +217,32 @@ class Forwarder:
         for request in [request for request, sent in self.sent.items() if sent.peer == peer]:
             self._give_up(request)
 
-    def leader_changed(self, shard: int, leader: int) -> None:
-        """Reads that an older leader has not answered are asked of the new one."""
-        stale = [
+    def leader_changed(self, shard: int, leader: int, now_us: int) -> None:
+        """Reads that an older leader has not answered are asked of the new one. Its writes are given
+        two more election time-outs: a leader that handed over answers at once, one that is cut off never
+        will, and meanwhile everything else for the shard waits behind them."""
+        older = [
             request
             for request, sent in self.sent.items()
-            if sent.shard == shard and sent.peer != leader and not sent.item[2].write
+            if sent.shard == shard and sent.peer != leader
         ]
-        for request in stale:
+        writes = []
+        for request in older:
+            if self.sent[request].item[2].write:
+                writes.append(request)
+                continue
             known = self._take(request)
             if known is not None:
                 self.network.redispatch(known.shard, known.item)
+        if leader and writes:
+            grace_us = 2 * self.network.config.election_timeout_us
+            self.hastened.append((now_us + grace_us, writes))
 
     def expire(self, now_us: int) -> None:
         """Stop waiting for answers that are overdue."""
+        while self.hastened and self.hastened[0][0] <= now_us:
+            for request in self.hastened.pop(0)[1]:
+                self._give_up(request)
         while self.sent:
             request, oldest = next(iter(self.sent.items()))
             if oldest.deadline_us > now_us:

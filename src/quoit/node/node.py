@@ -419,7 +419,7 @@ class Node:
             if leader != self.leader_seen.get(replica.id, 0):
                 self.leader_seen[replica.id] = leader
                 self.trace("leader", shard=replica.id, leader=leader, term=replica.core.term)
-                self.forwarder.leader_changed(replica.id, leader)
+                self.forwarder.leader_changed(replica.id, leader, self.clock.now_us())
             if replica.snapshot_for:
                 wanted, replica.snapshot_for = replica.snapshot_for, []
                 for peer in wanted:

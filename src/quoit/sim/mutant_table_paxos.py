@@ -108,7 +108,7 @@ PAXOS_MUTANTS = [
         old="core.put(carry(found[1], core.term) if found else Chain.first(index, core.term))",
         new="found and core.put(carry(found[1], core.term))",
         checks="CRASH, LIVE, APPLY",
-        options=_LATE,
+        options={**_GAPS, "faults": ["chase", "loss", "oust", "small_frames"]},
     ),
     Mutant(
         id="xP5",

@@ -278,3 +278,25 @@ def test_commands_behind_a_transaction_that_waits_for_its_watch_come_after_it(at
     assert client.replies[done] == b"*1\r\n+OK\r\n"
     assert (client.replies[read], client.replies[write]) == (bulk("1"), OK)
     assert client.ask("GET", "{t}b") == bulk("2")
+
+
+@pytest.mark.parametrize("entry_leads", [False, True])
+def test_a_write_without_an_outcome_holds_up_others_no_longer_than_an_election(entry_leads):
+    """Its leader vanished without a word: soon after there is a new one, its outcome is unknown."""
+    cluster = Cluster()
+    old = cluster.leader()
+    entry, new = cluster.followers()
+    cluster.edit = lambda source, target, frame: None if old in (source, target) else frame
+    cluster.nodes[entry].replicas[0].core.election_us += 10_000_000
+    stuck = Client(cluster, new if entry_leads else entry)
+    other = Client(cluster, stuck.number)
+    lost = stuck.send("SET", "a", "1")
+    while not cluster.nodes[new].serving:
+        cluster.pass_ms(10)
+    after = other.send("SET", "b", "1")
+    cluster.pass_ms(300)
+    assert lost not in stuck.replies
+    cluster.pass_ms(500)
+    assert stuck.replies[lost].startswith(b"-UNKNOWN maybe applied")
+    assert other.replies[after] == OK
+    assert cluster.nodes[stuck.number].pending == 0
