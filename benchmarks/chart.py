@@ -90,7 +90,7 @@ def failover_bars(results: dict[str, Any], theme: Theme) -> list[Bar]:
     bars: list[Bar] = []
     for name, found in results["failover"].items():
         gap = median(found["gaps_ms"])
-        bars.append(Bar(name, gap, f"{gap:.0f} ms", getattr(theme, name), 1.0))
+        bars.append(Bar(name, gap, f"{gap:.0f} ms", getattr(theme, name.partition("-")[0]), 1.0))
     return bars
 
 
