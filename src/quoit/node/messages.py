@@ -70,6 +70,8 @@ class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=101):
     items: list[tuple[bytes, bytes]]
     state: bytes
     """The shard's state record in the last chunk, else empty."""
+    crc: int
+    """CRC32C over place and contents: what memory or a network broke is not installed."""
 
 
 class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):

@@ -1,7 +1,8 @@
 """Sending a shard's state to a follower that is behind the compacted log, and taking it in.
 
-One transfer per follower and shard; chunks in order, each sent after the one before was
-acknowledged, so memory on both sides is bounded by a chunk (sender) and the shard (receiver). The
+One transfer per follower and shard, two at a time per node, no faster than `snapshot_bytes_per_s`;
+chunks with a checksum, in order, each sent after the one before was acknowledged, so memory on both
+sides is bounded by a chunk (sender) and the shard (receiver). The
 receiver changes nothing until it has everything; then data and state record go into the engine in
 one atomic batch, and the log is told (Raft section 7).
 """
@@ -13,8 +14,11 @@ from typing import Protocol
 import msgspec
 
 from quoit.base import limits
+from quoit.base.checksum import crc32c, crc32c_extend
+from quoit.base.seams import Trace
 from quoit.data.effects import index_keys
 from quoit.data.keys import shard_ranges
+from quoit.node.config import NodeConfig
 from quoit.node.messages import Frame, SnapshotAck, SnapshotChunk
 from quoit.node.replica import Replica
 from quoit.node.state import decode_state, encode_state
@@ -28,10 +32,25 @@ _STALL_US = 3_000_000
 """A chunk that is not acknowledged for so long was lost: the transfer starts again."""
 
 
+_AT_ONCE = 2
+"""Transfers that one node sends at a time."""
+
+
+def _checksum(chunk: SnapshotChunk) -> int:
+    """CRC32C of what the chunk is, and of what is in it."""
+    place = (chunk.shard, chunk.transfer, chunk.number, chunk.meta.index, len(chunk.items))
+    crc = crc32c(b"".join(part.to_bytes(8, "big") for part in place) + chunk.state)
+    for key, value in chunk.items:
+        crc = crc32c_extend(crc32c_extend(crc, key), value)
+    return crc
+
+
 class Network(Protocol):
     """What snapshots ask of their node."""
 
+    config: NodeConfig
     engine: Engine
+    trace: Trace
     counters: dict[str, int]
     replicas: dict[int, Replica]
     home_dbs: dict[int, list[int]]
@@ -57,6 +76,10 @@ class Sending(msgspec.Struct):
     items: Iterator[tuple[bytes, bytes]]
     stalls_us: int
     transfer: int
+    due_us: int
+    """No chunk before this, lest the transfer take all of the network and the disks."""
+    waits: bool = False
+    """The follower took the last chunk; the next one is not due yet."""
 
 
 class Receiving(msgspec.Struct):
@@ -82,7 +105,11 @@ class Snapshots:
     # Leader
 
     def start(self, replica: Replica, peer: int, now_us: int) -> None:
-        """Begin a transfer of the state as applied now."""
+        """Begin a transfer of the state as applied now, unless enough are under way already: then the
+        core asks again."""
+        if len(self.sending) >= _AT_ONCE:
+            replica.core.snapshot_done(peer, 0, False, now_us)
+            return
         state = replica.state
         self.next_transfer += 1
         self.network.counters["snapshots_sent"] += 1
@@ -98,8 +125,9 @@ class Snapshots:
             items=self._items(replica),
             stalls_us=now_us + _STALL_US,
             transfer=self.next_transfer,
+            due_us=now_us,
         )
-        self._send_next(sending)
+        self._send_next(sending, now_us)
 
     def _items(self, replica: Replica) -> Iterator[tuple[bytes, bytes]]:
         """The shard's data, from iterators that are all created now: one consistent moment."""
@@ -112,7 +140,7 @@ class Snapshots:
         pinned = self.network.home_dbs.get(replica.id, [])
         return shard_ranges(shard.slot_low, shard.slot_high, pinned)
 
-    def _send_next(self, sending: Sending) -> None:
+    def _send_next(self, sending: Sending, now_us: int) -> None:
         items: list[tuple[bytes, bytes]] = []
         size = 0
         for pair in islice(sending.items, _ITEMS_PER_CHUNK):
@@ -121,13 +149,17 @@ class Snapshots:
             if size >= limits.SNAPSHOT_CHUNK_BYTES:
                 break
         sending.number += 1
+        sending.waits = False
+        sending.stalls_us = now_us + _STALL_US
+        rate = self.network.config.snapshot_bytes_per_s
+        sending.due_us = max(now_us, sending.due_us) + size * 1_000_000 // rate
         state = b"" if items else sending.state
-        self.network.outgoing(sending.peer).other.append(
-            SnapshotChunk(
-                sending.shard, sending.term, sending.transfer, sending.number, sending.meta,
-                items, state,
-            )
+        chunk = SnapshotChunk(
+            sending.shard, sending.term, sending.transfer, sending.number, sending.meta, items,
+            state, 0,
         )  # fmt: skip
+        chunk = msgspec.structs.replace(chunk, crc=_checksum(chunk))
+        self.network.outgoing(sending.peer).other.append(chunk)
 
     def acknowledged(self, peer: int, ack: SnapshotAck, now_us: int) -> None:
         """The follower took a chunk, or refused."""
@@ -140,9 +172,10 @@ class Snapshots:
             return
         if not ack.ok or last or replica.core.term != sending.term or not replica.core.is_leader:
             self._end(replica, sending, ok=False, now_us=now_us)
+        elif now_us < sending.due_us:
+            sending.waits = True
         else:
-            sending.stalls_us = now_us + _STALL_US
-            self._send_next(sending)
+            self._send_next(sending, now_us)
 
     def installed(self, replica: Replica, peer: int, now_us: int) -> None:
         """The follower's core says that it has the snapshot."""
@@ -155,8 +188,12 @@ class Snapshots:
             core.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
 
     def tick(self, now_us: int) -> None:
-        """End transfers that make no progress."""
+        """Go on where the next chunk is due; end transfers that make no progress."""
         for sending in list(self.sending.values()):
+            if sending.waits:
+                if now_us >= sending.due_us:
+                    self._send_next(sending, now_us)
+                continue
             if now_us >= sending.stalls_us:
                 self._end(self.network.replicas[sending.shard], sending, ok=False, now_us=now_us)
 
@@ -187,6 +224,10 @@ class Snapshots:
         expected = got is not None and (got.peer, got.transfer, got.next_number) == (
             peer, chunk.transfer, chunk.number,
         )  # fmt: skip
+        if chunk.crc != _checksum(chunk):
+            self.network.trace("snapshot_damaged", shard=chunk.shard, number=chunk.number)
+            self._acknowledge(peer, chunk, ok=False)
+            return
         if not expected or not replica.core.accepts_snapshot(chunk.term, chunk.meta.index):
             core = replica.core
             if expected and core.term <= chunk.term and core.commit_index >= chunk.meta.index:

@@ -1,8 +1,10 @@
 """A follower behind the compacted log gets the shard's state: in chunks, all or nothing, whatever is lost."""
 
+import msgspec
 import pytest
 
 from quoit.base import limits
+from quoit.node import snapshots
 from quoit.node.messages import SnapshotAck, SnapshotChunk
 from quoit.paxos.messages import TakeSnapshotReply
 from quoit.raft.messages import InstallSnapshotReply
@@ -193,8 +195,9 @@ def test_a_chunk_out_of_order_is_refused_and_the_transfer_begins_again(behind):
     skipped = watch.lost[0]
     watch.lose = lambda source, one: False
     wrong = SnapshotChunk(
-        skipped.shard, skipped.term, skipped.transfer, 3, skipped.meta, [(b"m", b"junk")], b""
+        skipped.shard, skipped.term, skipped.transfer, 3, skipped.meta, [(b"m", b"junk")], b"", 0
     )
+    wrong = msgspec.structs.replace(wrong, crc=snapshots._checksum(wrong))
     cluster.nodes[leader].outgoing(node).other.append(wrong)
     cluster.pass_ms(100)
     assert watch.acks[-1] == SnapshotAck(0, skipped.transfer, 3, False)
@@ -360,3 +363,43 @@ def test_a_follower_whose_flush_takes_long_is_not_sent_everything_again(behind):
     cluster.pass_ms(500)
     assert installed(cluster, node) == 1
     assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) <= 2
+
+
+def test_a_chunk_that_was_changed_on_the_way_is_not_taken(behind):
+    cluster, node = behind
+    changed = []
+
+    def change(source, target, frame):
+        for place, one in enumerate(frame.other):
+            if isinstance(one, SnapshotChunk) and one.number == 2 and not changed:
+                key, value = one.items[0]
+                broken = [(key, value[:-1] + b"?"), *one.items[1:]]
+                frame.other[place] = msgspec.structs.replace(one, items=broken)
+                changed.append(one)
+        return frame
+
+    cluster.edit = change
+    cluster.start(node)
+    cluster.pass_ms(2_000)
+    assert changed
+    assert installed(cluster, node) == 1
+    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) == 2
+    assert_same(cluster)
+
+
+def test_a_transfer_takes_no_more_than_its_share_of_the_network():
+    cluster = Cluster(snapshot_bytes_per_s=20_000, flush_log_bytes=20_000, log_tail_entries=0)
+    node = cluster.follower()
+    cluster.stop(node)
+    client = Client(cluster, cluster.leader())
+    for number in range(200):
+        client.ask("SET", f"k{number}", "v" * 200)
+    cluster.pass_ms(200)
+    began = cluster.clock.us
+    cluster.start(node)
+    while not installed(cluster, node):
+        cluster.pass_ms(50)
+        assert cluster.clock.us - began < 20_000_000
+    # 200 records of some 250 bytes; all but the last chunk are paced.
+    assert cluster.clock.us - began > 1_500_000
+    assert client.ask("SET", "k0", "meanwhile") == b"+OK\r\n"
