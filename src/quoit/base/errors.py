@@ -10,6 +10,7 @@ QuoitError
 │   ├── DiskFault         a write or sync failed: the node stops, a sync is never retried
 │   ├── DiskFull          no room: a DiskFault with a simple remedy
 │   ├── Corruption        bytes that were synced are not what was written; never served
+│   │   └── Diverged      a replica holds other data than its peers after the same entries
 │   └── PeerFault         a peer broke the protocol; its connection is closed
 └── InvariantViolated     ourselves: a bug; the node stops
 """
@@ -20,6 +21,7 @@ __all__ = [
     "Corruption",
     "DiskFault",
     "DiskFull",
+    "Diverged",
     "Indeterminate",
     "InvariantViolated",
     "NotLeader",
@@ -72,6 +74,10 @@ class DiskFull(DiskFault):
 
 class Corruption(WorldFault):
     """Synced bytes fail their checksum or contradict their place."""
+
+
+class Diverged(Corruption):
+    """This replica's data differ from its peers' at one index."""
 
 
 class PeerFault(WorldFault):

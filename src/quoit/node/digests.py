@@ -8,6 +8,9 @@ they are at that index, from iterators that are created then, some records a tic
 Whoever differs from the majority stops, and says what to do: its data must not be served, nor become
 others'. Of two answers nobody knows which is right: the follower stops, as the leader's data are what
 clients saw. A missing answer is no difference: a replica may be down, or have got a snapshot instead.
+
+Only who is asked answers, in the same life of its process. One that applies the entry again after a crash
+must not: its engine may hold newer records than its applied index says (storage/buffered.py).
 """
 
 from collections.abc import Iterator
@@ -17,11 +20,11 @@ from typing import Protocol
 
 import msgspec
 
-from quoit.base.errors import Corruption
+from quoit.base.errors import Diverged
 from quoit.base.seams import Trace
 from quoit.data.keys import shard_ranges
 from quoit.node.config import NodeConfig
-from quoit.node.messages import DigestReply, DigestVerdict, Frame
+from quoit.node.messages import DigestAsk, DigestReply, DigestVerdict, Frame
 from quoit.node.replica import Replica
 from quoit.quorum.agreement import DIGEST
 from quoit.storage.api import Engine
@@ -58,15 +61,17 @@ class _Running(msgspec.Struct):
 class Digests:
     """Both ends on one node.
 
+    asked    shard -> index at which its leader asked last
     running  shard -> the digest that is being made
     found    (shard, index) -> node -> digest: what this node, as leader, was told
     next_us  shard -> when its leader next asks
     """
 
-    __slots__ = ("found", "network", "next_us", "running")
+    __slots__ = ("asked", "found", "network", "next_us", "running")
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self.asked: dict[int, int] = {}
         self.running: dict[int, _Running] = {}
         self.found: dict[tuple[int, int], dict[int, bytes]] = {}
         self.next_us: dict[int, int] = {}
@@ -80,12 +85,22 @@ class Digests:
                 self.next_us[shard] = now_us + interval
                 # What older questions are still unanswered will stay so.
                 self.found = {key: one for key, one in self.found.items() if key[0] != shard}
-                replica.core.propose(b"", now_us, DIGEST)
+                index, _ = replica.core.propose(b"", now_us, DIGEST)
+                self.asked[shard] = index
+                for peer in replica.core.members.everyone:
+                    if peer != self.network.config.node_id:
+                        self.network.outgoing(peer).other.append(DigestAsk(shard, index))
         for shard, one in list(self.running.items()):
             self._go_on(shard, one)
 
+    def ask(self, ask: DigestAsk) -> None:
+        """The shard's leader has proposed the entry; it comes to be applied later than this."""
+        self.asked[ask.shard] = ask.index
+
     def begin(self, replica: Replica) -> None:
         """The replica has just applied an entry of kind DIGEST, and nothing after it."""
+        if self.asked.get(replica.id) != replica.state.applied_index:
+            return
         slots = replica.range
         pinned = self.network.home_dbs.get(replica.id, [])
         scan = self.network.engine.scan
@@ -139,18 +154,18 @@ class Digests:
         if len(found) == 2 and len(everyone) > 2:
             return  # a third one will tell who is right
         if 2 * len(different) > len(found):
-            raise Corruption(_MESSAGE.format(shard=shard, index=index, node=own))
+            raise Diverged(_MESSAGE.format(shard=shard, index=index, node=own))
         for one in different:
             self.network.counters["digests_differ"] += 1
             self.network.trace("digest_differs", shard=shard, index=index, node=one)
             self.network.outgoing(one).other.append(DigestVerdict(shard, index))
 
     def convicted(self, peer: int, verdict: DigestVerdict) -> None:
-        """The leader says that this replica differs: Corruption, if it is the leader."""
+        """The leader says that this replica differs: Diverged, if it is the leader."""
         replica = self.network.replicas.get(verdict.shard)
         if replica is not None and replica.core.leader == peer:
             own = self.network.config.node_id
-            raise Corruption(_MESSAGE.format(shard=verdict.shard, index=verdict.index, node=own))
+            raise Diverged(_MESSAGE.format(shard=verdict.shard, index=verdict.index, node=own))
 
 
 _MESSAGE = (

@@ -18,6 +18,7 @@ __all__ = [
     "PROTO3",
     "TRANSACTION",
     "CoreMessage",
+    "DigestAsk",
     "DigestReply",
     "DigestVerdict",
     "Forward",
@@ -121,6 +122,13 @@ CoreMessage = RaftMessage | PaxosMessage
 """What agreement cores say to one another."""
 
 
+class DigestAsk(msgspec.Struct, frozen=True, array_like=True, tag=108):
+    """The leader has just proposed an entry of kind DIGEST at this index."""
+
+    shard: int
+    index: int
+
+
 class DigestReply(msgspec.Struct, frozen=True, array_like=True, tag=106):
     """A replica's digest of its data at an applied index."""
 
@@ -137,7 +145,14 @@ class DigestVerdict(msgspec.Struct, frozen=True, array_like=True, tag=107):
 
 
 Other = (
-    SnapshotChunk | SnapshotAck | NodeList | ReplicaAsk | ReplicaReply | DigestReply | DigestVerdict
+    SnapshotChunk
+    | SnapshotAck
+    | NodeList
+    | ReplicaAsk
+    | ReplicaReply
+    | DigestAsk
+    | DigestReply
+    | DigestVerdict
 )
 
 

@@ -23,6 +23,7 @@ from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
 from quoit.node.membership import Membership
 from quoit.node.messages import (
+    DigestAsk,
     DigestReply,
     NodeList,
     ReplicaAsk,
@@ -299,6 +300,8 @@ class Node:
                 self.membership.asked(peer, other)
             elif isinstance(other, ReplicaReply):
                 self.membership.answered(peer, other)
+            elif isinstance(other, DigestAsk):
+                self.digests.ask(other)
             elif isinstance(other, DigestReply):
                 self.digests.received(peer, other)
             else:

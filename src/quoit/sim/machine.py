@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from quoit.base.errors import BadRequest, DiskFault, NotLeader, WorldFault
+from quoit.base.errors import BadRequest, DiskFault, Diverged, NotLeader, WorldFault
 from quoit.data.keys import physical_key
 from quoit.data.record import decode_record
 from quoit.node.config import NodeConfig
@@ -328,6 +328,9 @@ class Machine:
             return
         try:
             call(*args)
+        except Diverged as error:
+            # No fault that the world makes excuses it.
+            self.world.fail("correctness", "DIGEST", f"node {self.id}: {error}")
         except WorldFault as error:
             self.fail(str(error))
         except CrashHere as point:

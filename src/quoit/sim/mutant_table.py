@@ -319,6 +319,16 @@ MUTANTS = [
         options=_DAMAGE,
     ),
     Mutant(
+        id="xS8",
+        what="a follower leaves the effects of one entry out",
+        module="quoit.node.replica",
+        function="Replica._apply",
+        old="groups.extend(effects.groups())",
+        new="groups.extend(effects.groups() if own or state.applied_index % 40 else [])",
+        checks="APPLY, DIGEST",
+        options=_CUTS,
+    ),
+    Mutant(
         id="xS7",
         what="the local clock is used while applying",
         module="quoit.node.replica",
