@@ -1,8 +1,11 @@
 """Keeping the log short: flush the engine now and then, and forget entries that it holds durably.
 
 The engine's own log is off, so an entry may go only when a flush that began after its application
-has finished (design.md section 5). A tail is kept for followers that are a little slow.
+has finished (design.md section 5). A tail is kept for followers that are a little slow, a longer one
+for one that is connected and catching up: without what comes behind its snapshot it would need another.
 """
+
+from collections.abc import Callable
 
 from quoit.node.config import NodeConfig
 from quoit.node.replica import Replica
@@ -19,15 +22,17 @@ class Compaction:
     settling      the flush with that number waits for the engine's buffer
     flushing      a flush is under way
     durable       shard -> applied index that the engine held when the last finished flush began
+    slowest       how far the slowest connected follower of a replica is
     """
 
     __slots__ = (
-        "config", "durable", "flushing", "logged_bytes", "settling", "started", "token", "wanted",
-        "wanted_token",
+        "config", "durable", "flushing", "logged_bytes", "settling", "slowest", "started", "token",
+        "wanted", "wanted_token",
     )  # fmt: skip
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, slowest: Callable[[Replica], int]) -> None:
         self.config = config
+        self.slowest = slowest
         self.logged_bytes = 0
         self.token = 0
         self.settling = False
@@ -87,9 +92,12 @@ class Compaction:
         held = core.last_index - core.first_index + 1
         if held <= 0:
             return None
-        average = max(1, core.log_bytes() // held)
-        tail = min(self.config.log_tail_entries, self.config.log_tail_bytes // average)
-        upto = durable if all_of_it else durable - tail
+        upto = durable
+        if not all_of_it:
+            average = max(1, core.log_bytes() // held)
+            most = self.config.log_tail_bytes // average
+            needed = max(self.slowest(replica), durable - most)
+            upto = min(durable - min(self.config.log_tail_entries, most), needed)
         if upto < core.first_index:
             return None
         term = core.term_at(upto)

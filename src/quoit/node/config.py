@@ -63,8 +63,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     digest_interval_us: int = 600_000_000
     """How often the replicas of a shard compare their data."""
     snapshot_bytes_per_s: int = 64 * 1024 * 1024
-    """How fast a transfer of a shard's state may be."""
+    """All snapshots that this node sends share so much."""
     log_tail_entries: int = limits.LOG_TAIL_ENTRIES
     """Entries kept behind the compaction point for followers that are a little slow."""
     log_tail_bytes: int = 64 * 1024 * 1024
+    """So much of a shard's log is kept for a follower that is connected and catching up; never more."""
     version: str = "0"

@@ -68,20 +68,26 @@ class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=101):
     """Unique per sending node; a new transfer forgets the pieces of an older one."""
     number: int
     meta: SnapshotMeta
-    items: list[tuple[bytes, bytes]]
+    data: bytes
+    """Records of the engine, as a msgpack list of (key, value)."""
     state: bytes
-    """The shard's state record in the last chunk, else empty."""
-    crc: int
-    """CRC32C over place and contents: what memory or a network broke is not installed."""
+    """The shard's state record in the last chunk, which has no records, else empty."""
+    records: int
+    """Number of records up to and with this chunk."""
+    total: int
+    """CRC32C of the data of all chunks up to and with this one."""
+    check: int
+    """CRC32C of this chunk (snapshots.checksum_of)."""
 
 
 class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=102):
-    """The follower holds the chunk (ok), or wants the transfer to end (not ok)."""
+    """What became of a chunk: snapshots.REFUSED (the transfer is of no use here), HELD, or INSTALLED
+    (all of it, durably)."""
 
     shard: int
     transfer: int
     number: int
-    ok: bool
+    answer: int
 
 
 class NodeList(msgspec.Struct, frozen=True, array_like=True, tag=103):

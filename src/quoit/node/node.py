@@ -107,6 +107,7 @@ class Node:
                 "commands", "reads_local", "reads_indexed", "batches", "batch_commands", "forwards",
                 "forwards_received", "refused", "unknown_outcomes", "elections_won", "log_writes",
                 "log_entries", "log_bytes", "snapshots_sent", "snapshots_installed", "flushes",
+                "snapshot_chunks", "snapshot_bytes", "snapshots_damaged",
                 "frames_received", "busy", "digests_compared", "digests_differ",
             ),
             0,
@@ -121,7 +122,7 @@ class Node:
         self.connected = dispatcher.connected
         self.serving = dispatcher.serving
         self.forwarder = dispatcher.forwarder
-        self.compaction = Compaction(config)
+        self.compaction = Compaction(config, self.slowest)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
         self.leadership = Leadership(config, dispatcher, self.persistence, trace)
         self.snapshots = Snapshots(self, first_id)
@@ -262,6 +263,7 @@ class Node:
             self.connected[peer] = now
             self.announcements.connected()
             self.book.tell([peer])
+            self.snapshots.found(peer, now)
             # The preferred replica looks for votes as soon as somebody can give them.
             for replica in self.replicas.values():
                 if replica.core.members.voters[0] == self.config.node_id:
@@ -312,6 +314,22 @@ class Node:
     def on_persisted(self, write: Write) -> None:
         """The log write is durable."""
         self.persistence.persisted(write)
+
+    @property
+    def log_held(self) -> bool:
+        """Nothing is written to the log before the engine has been flushed."""
+        return self.persistence.held
+
+    def slowest(self, replica: Replica) -> int:
+        """How far the slowest follower is that is connected; the last index if none is behind."""
+        core = replica.core
+        reached = core.last_index
+        if core.is_leader:
+            for peer in core.members.everyone:
+                if peer in self.connected:
+                    brings = self.snapshots.floor(replica.id, peer)
+                    reached = min(reached, max(core.reached(peer), brings))
+        return reached
 
     def hold_log_for_flush(self) -> None:
         """Write nothing more to the log before the engine has been flushed."""

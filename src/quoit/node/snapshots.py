@@ -1,12 +1,17 @@
 """Sending a shard's state to a follower that is behind the compacted log, and taking it in.
 
-One transfer per follower and shard, two at a time per node, no faster than `snapshot_bytes_per_s`;
-chunks with a checksum, in order, each sent after the one before was acknowledged, so memory on both
-sides is bounded by a chunk (sender) and the shard (receiver). The
-receiver changes nothing until it has everything; then data and state record go into the engine in
-one atomic batch, and the log is told (Raft section 7).
+One transfer per follower and shard (snapshot_sending.py), chunks in order, one under way at a time. A lost
+chunk, a lost acknowledgement or a lost connection costs one chunk: the receiver keeps what it has,
+and says so again when it gets a chunk twice. Only when it knows nothing of the transfer (it was
+restarted, or heard nothing for long) the transfer ends, and another begins.
+
+Each chunk carries a CRC32C over whose it is, its place and its bytes, the last one the number of records
+and a CRC32C of all of them. The receiver changes nothing until it has everything; then data and state
+record go into the engine in one atomic batch, and the log is told (Raft section 7). Until then a
+shard's whole state is in the receiver's memory: that is the bound.
 """
 
+import struct
 from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
@@ -15,45 +20,45 @@ import msgspec
 
 from quoit.base import limits
 from quoit.base.checksum import crc32c, crc32c_extend
-from quoit.base.seams import Trace
+from quoit.base.ids import Index
+from quoit.base.seams import Clock, Trace
 from quoit.data.effects import index_keys
 from quoit.data.keys import shard_ranges
 from quoit.node.config import NodeConfig
 from quoit.node.messages import Frame, SnapshotAck, SnapshotChunk
 from quoit.node.replica import Replica
+from quoit.node.snapshot_sending import KEEP_US, TRANSFERS_MAX, Budget, Sending
 from quoit.node.state import decode_state, encode_state
 from quoit.quorum.agreement import SnapshotMeta
 from quoit.storage.api import Engine
 
-__all__ = ["Snapshots"]
+__all__ = ["HELD", "INSTALLED", "REFUSED", "Snapshots", "checksum_of"]
 
 _ITEMS_PER_CHUNK = 2048
-_STALL_US = 3_000_000
-"""A chunk that is not acknowledged for so long was lost: the transfer starts again."""
-
-
-_AT_ONCE = 2
-"""Transfers that one node sends at a time."""
-
-
-def _checksum(chunk: SnapshotChunk) -> int:
-    """CRC32C of what the chunk is, and of what is in it."""
-    place = (chunk.shard, chunk.transfer, chunk.number, chunk.meta.index, len(chunk.items))
-    crc = crc32c(b"".join(part.to_bytes(8, "big") for part in place) + chunk.state)
-    for key, value in chunk.items:
-        crc = crc32c_extend(crc32c_extend(crc, key), value)
-    return crc
+REFUSED = 0
+HELD = 1
+INSTALLED = 2
+_place = struct.Struct(">IQQQQQ")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]]).decode
 
 
 class Network(Protocol):
     """What snapshots ask of their node."""
 
     config: NodeConfig
+    clock: Clock
     engine: Engine
-    trace: Trace
     counters: dict[str, int]
+    connected: dict[int, int]
     replicas: dict[int, Replica]
     home_dbs: dict[int, list[int]]
+    trace: Trace
+
+    @property
+    def log_held(self) -> bool:
+        """Nothing is written to the log before the engine has been flushed."""
+        ...
 
     def outgoing(self, peer: int) -> Frame:
         """The frame being filled for `peer`."""
@@ -64,70 +69,91 @@ class Network(Protocol):
         ...
 
 
-class Sending(msgspec.Struct):
-    """A transfer to one follower."""
-
-    shard: int
-    peer: int
-    number: int
-    term: int
-    meta: SnapshotMeta
-    state: bytes
-    items: Iterator[tuple[bytes, bytes]]
-    stalls_us: int
-    transfer: int
-    due_us: int
-    """No chunk before this, lest the transfer take all of the network and the disks."""
-    waits: bool = False
-    """The follower took the last chunk; the next one is not due yet."""
-
-
 class Receiving(msgspec.Struct):
     """A transfer from a leader, held in memory until it is complete."""
 
     peer: int
     transfer: int
-    next_number: int
-    items: list[tuple[bytes, bytes]]
+    ends_us: int
+    next_number: int = 0
+    records: int = 0
+    total: int = 0
+    items: dict[bytes, bytes | None] = {}
+
+
+def checksum_of(chunk: SnapshotChunk) -> int:
+    """CRC32C over whose chunk it is, its place in the transfer, and its bytes."""
+    meta = chunk.meta
+    head = _place.pack(chunk.shard, chunk.term, chunk.transfer, chunk.number, meta.index, meta.term)
+    ends = chunk.records.to_bytes(8, "big") + chunk.total.to_bytes(4, "big") + chunk.state
+    return crc32c_extend(crc32c_extend(crc32c(head), chunk.data), ends)
 
 
 class Snapshots:
-    """Both ends of snapshot transfers on one node."""
+    """Both ends of snapshot transfers on one node.
 
-    __slots__ = ("network", "next_transfer", "receiving", "sending")
+    sending    (shard, peer) -> the transfer; in the order in which they began
+    queue      (shard, peer) -> when it was asked for; they begin when others have ended
+    receiving  shard -> the transfer that comes in
+    taken      shard -> (peer, transfer) that was installed last
+    """
+
+    __slots__ = (
+        "budget", "network", "next_transfer", "queue", "receiving", "sending", "taken",
+    )  # fmt: skip
 
     def __init__(self, network: Network, first_transfer: int) -> None:
         self.network = network
         self.sending: dict[tuple[int, int], Sending] = {}
+        self.queue: dict[tuple[int, int], int] = {}
         self.receiving: dict[int, Receiving] = {}
+        self.taken: dict[int, tuple[int, int]] = {}
         self.next_transfer = first_transfer
+        rate = network.config.snapshot_bytes_per_s
+        self.budget = Budget(rate, network.clock.now_us())
 
     # Leader
 
     def start(self, replica: Replica, peer: int, now_us: int) -> None:
-        """Begin a transfer of the state as applied now, unless enough are under way already: then the
-        core asks again."""
-        if len(self.sending) >= _AT_ONCE:
-            replica.core.snapshot_done(peer, 0, False, now_us)
-            return
+        """The follower needs the state: begin now, or when there is a place for it."""
+        key = (replica.id, peer)
+        running = self.sending.get(key)
+        if running is not None:
+            core = replica.core
+            if running.term == core.term and running.meta.index + 1 >= core.first_index:
+                return  # what it brings is new enough
+            del self.sending[key]
+        self.queue[key] = now_us
+        self._begin_next(now_us)
+
+    def _begin_next(self, now_us: int) -> None:
+        for shard, peer in list(self.queue):
+            if sum(sending.moves for sending in self.sending.values()) >= TRANSFERS_MAX:
+                return
+            del self.queue[shard, peer]
+            replica = self.network.replicas.get(shard)
+            if replica is not None and replica.core.is_leader:
+                self._begin(replica, peer, now_us)
+
+    def _begin(self, replica: Replica, peer: int, now_us: int) -> None:
+        """Send the state as applied now."""
         state = replica.state
         self.next_transfer += 1
         self.network.counters["snapshots_sent"] += 1
-        self.sending[replica.id, peer] = sending = Sending(
+        self.sending[replica.id, peer] = Sending(
             shard=replica.id,
             peer=peer,
-            number=-1,
             term=replica.core.term,
+            transfer=self.next_transfer,
             meta=SnapshotMeta(
                 state.applied_index, state.applied_term, state.members or replica.core.members
             ),
             state=encode_state(state),
             items=self._items(replica),
-            stalls_us=now_us + _STALL_US,
-            transfer=self.next_transfer,
-            due_us=now_us,
+            ends_us=now_us + KEEP_US,
+            connected=peer in self.network.connected,
         )
-        self._send_next(sending, now_us)
+        self._send_ready(now_us)
 
     def _items(self, replica: Replica) -> Iterator[tuple[bytes, bytes]]:
         """The shard's data, from iterators that are all created now: one consistent moment."""
@@ -140,7 +166,19 @@ class Snapshots:
         pinned = self.network.home_dbs.get(replica.id, [])
         return shard_ranges(shard.slot_low, shard.slot_high, pinned)
 
-    def _send_next(self, sending: Sending, now_us: int) -> None:
+    def _send_ready(self, now_us: int) -> None:
+        """Send what may be sent now: whose last chunk was acknowledged, in turns."""
+        for sending in list(self.sending.values()):
+            if not self.budget.left():
+                return
+            if sending.ready and sending.moves:
+                # Those that were served go to the end.
+                del self.sending[sending.shard, sending.peer]
+                self.sending[sending.shard, sending.peer] = sending
+                self._make_next(sending)
+                self._send(sending, now_us)
+
+    def _make_next(self, sending: Sending) -> None:
         items: list[tuple[bytes, bytes]] = []
         size = 0
         for pair in islice(sending.items, _ITEMS_PER_CHUNK):
@@ -148,68 +186,100 @@ class Snapshots:
             size += len(pair[0]) + len(pair[1])
             if size >= limits.SNAPSHOT_CHUNK_BYTES:
                 break
-        sending.number += 1
-        sending.waits = False
-        sending.stalls_us = now_us + _STALL_US
-        rate = self.network.config.snapshot_bytes_per_s
-        sending.due_us = max(now_us, sending.due_us) + size * 1_000_000 // rate
-        state = b"" if items else sending.state
+        data = _encode(items)
+        sending.records += len(items)
+        sending.total = crc32c_extend(sending.total, data)
+        number = sending.chunk.number + 1 if sending.chunk is not None else 0
         chunk = SnapshotChunk(
-            sending.shard, sending.term, sending.transfer, sending.number, sending.meta, items,
-            state, 0,
+            sending.shard, sending.term, sending.transfer, number, sending.meta, data,
+            b"" if items else sending.state, sending.records, sending.total, 0,
         )  # fmt: skip
-        chunk = msgspec.structs.replace(chunk, crc=_checksum(chunk))
+        sending.chunk = msgspec.structs.replace(chunk, check=checksum_of(chunk))
+
+    def _send(self, sending: Sending, now_us: int) -> None:
+        chunk = sending.chunk
+        if chunk is None:
+            return
+        sending.sent(now_us)
+        counters = self.network.counters
+        counters["snapshot_chunks"] += 1
+        counters["snapshot_bytes"] += len(chunk.data)
+        self.budget.spend(len(chunk.data) + len(chunk.state))
         self.network.outgoing(sending.peer).other.append(chunk)
 
     def acknowledged(self, peer: int, ack: SnapshotAck, now_us: int) -> None:
-        """The follower took a chunk, or refused."""
+        """The follower has a chunk, or refuses the transfer."""
         sending = self.sending.get((ack.shard, peer))
-        if sending is None or (ack.transfer, ack.number) != (sending.transfer, sending.number):
+        if sending is None or sending.chunk is None:
             return
-        last = sending.number > 0 and not ack.ok
-        replica = self.network.replicas.get(ack.shard)
-        if replica is None:
+        if (ack.transfer, ack.number) != (sending.transfer, sending.chunk.number):
             return
-        if not ack.ok or last or replica.core.term != sending.term or not replica.core.is_leader:
-            self._end(replica, sending, ok=False, now_us=now_us)
-        elif now_us < sending.due_us:
-            sending.waits = True
-        else:
-            self._send_next(sending, now_us)
+        if ack.answer != HELD:
+            self._end(sending, ok=ack.answer == INSTALLED, now_us=now_us)
+            return
+        sending.moved(now_us)
+        if sending.handed:
+            self._begin_next(now_us)
+        self._send_ready(now_us)
 
-    def installed(self, replica: Replica, peer: int, now_us: int) -> None:
-        """The follower's core says that it has the snapshot."""
-        self.sending.pop((replica.id, peer), None)
-
-    def _end(self, replica: Replica, sending: Sending, *, ok: bool, now_us: int) -> None:
+    def _end(self, sending: Sending, *, ok: bool, now_us: int) -> None:
         del self.sending[sending.shard, sending.peer]
-        core = replica.core
-        if core.is_leader and core.term == sending.term and sending.peer in core.members.everyone:
+        if self._is_wanted(sending):
+            core = self.network.replicas[sending.shard].core
             core.snapshot_done(sending.peer, sending.meta.index, ok, now_us)
+        self._begin_next(now_us)
+
+    def _is_wanted(self, sending: Sending) -> bool:
+        """This node still leads as it did, and the follower is one."""
+        replica = self.network.replicas.get(sending.shard)
+        if replica is None:
+            return False
+        core = replica.core
+        leads = core.is_leader and core.term == sending.term
+        return leads and sending.peer in core.members.everyone
 
     def tick(self, now_us: int) -> None:
-        """Go on where the next chunk is due; end transfers that make no progress."""
+        """Go on with what waited, end what nobody needs or answers."""
+        self.budget.refill(now_us)
+        for shard in [shard for shard, got in self.receiving.items() if now_us >= got.ends_us]:
+            del self.receiving[shard]
         for sending in list(self.sending.values()):
-            if sending.waits:
-                if now_us >= sending.due_us:
-                    self._send_next(sending, now_us)
-                continue
-            if now_us >= sending.stalls_us:
-                self._end(self.network.replicas[sending.shard], sending, ok=False, now_us=now_us)
+            if now_us >= sending.ends_us or not self._is_wanted(sending):
+                self._end(sending, ok=False, now_us=now_us)
+            elif sending.repeats(now_us):
+                self._send(sending, now_us)
+        self._send_ready(now_us)
+
+    def floor(self, shard: int, peer: int) -> Index:
+        """The follower will need no entries up to here, as a transfer brings them; 0: there is none."""
+        sending = self.sending.get((shard, peer))
+        return sending.meta.index if sending is not None else 0
+
+    # Connections
 
     def lost(self, peer: int, now_us: int) -> None:
-        """The connection to `peer` broke."""
-        for sending in list(self.sending.values()):
+        """The connection to `peer` broke: what runs waits for it, and makes place for others."""
+        for sending in self.sending.values():
             if sending.peer == peer:
-                self._end(self.network.replicas[sending.shard], sending, ok=False, now_us=now_us)
-        for shard in [shard for shard, got in self.receiving.items() if got.peer == peer]:
-            del self.receiving[shard]
+                sending.connected = False
+        self._begin_next(now_us)
+
+    def found(self, peer: int, now_us: int) -> None:
+        """`peer` is there again: it gets the last chunk once more, and says what it has."""
+        for sending in list(self.sending.values()):
+            if sending.peer == peer and not sending.connected:
+                sending.connected = True
+                self._send(sending, now_us)
+        self._send_ready(now_us)
 
     def forget(self, shard: int) -> None:
         """The replica here is being dropped."""
         self.receiving.pop(shard, None)
+        self.taken.pop(shard, None)
         for key in [key for key in self.sending if key[0] == shard]:
             del self.sending[key]
+        for key in [key for key in self.queue if key[0] == shard]:
+            del self.queue[key]
 
     # Follower
 
@@ -218,36 +288,58 @@ class Snapshots:
         replica = self.network.replicas.get(chunk.shard)
         if replica is None:
             return
-        got = self.receiving.get(chunk.shard)
-        if chunk.number == 0:
-            got = self.receiving[chunk.shard] = Receiving(peer, chunk.transfer, 0, [])
-        expected = got is not None and (got.peer, got.transfer, got.next_number) == (
-            peer, chunk.transfer, chunk.number,
-        )  # fmt: skip
-        if chunk.crc != _checksum(chunk):
-            self.network.trace("snapshot_damaged", shard=chunk.shard, number=chunk.number)
-            self._acknowledge(peer, chunk, ok=False)
+        if self.taken.get(chunk.shard) == (peer, chunk.transfer):
+            answer = HELD if self.network.log_held else INSTALLED
+            self._acknowledge(peer, chunk, answer)
             return
-        if not expected or not replica.core.accepts_snapshot(chunk.term, chunk.meta.index):
-            core = replica.core
+        got = self.receiving.get(chunk.shard)
+        known = got is not None and (got.peer, got.transfer) == (peer, chunk.transfer)
+        if chunk.number == 0 and not known:
+            got = Receiving(peer, chunk.transfer, now_us + KEEP_US, items={})
+            known = True
+        if known and got is not None and chunk.number < got.next_number:
+            self._acknowledge(peer, chunk, HELD)
+            return
+        core = replica.core
+        expected = known and got is not None and got.next_number == chunk.number
+        if got is None or not expected or not core.accepts_snapshot(chunk.term, chunk.meta.index):
             if expected and core.term <= chunk.term and core.commit_index >= chunk.meta.index:
                 # It has all that already: the leader is told so, or it would offer it for ever.
                 core.install(peer, chunk.term, chunk.meta, now_us)
-            self._acknowledge(peer, chunk, ok=False)
+            self._acknowledge(peer, chunk, REFUSED)
             return
-        if got is None:
+        self.receiving[chunk.shard] = got
+        if not self._take(got, chunk, now_us):
+            del self.receiving[chunk.shard]
+            self.network.counters["snapshots_damaged"] += 1
+            self.network.trace("snapshot_damaged", shard=chunk.shard, sender=peer)
+            self._acknowledge(peer, chunk, REFUSED)
             return
-        got.next_number += 1
-        got.items.extend(chunk.items)
         if chunk.state:
             del self.receiving[chunk.shard]
+            self.taken[chunk.shard] = (peer, chunk.transfer)
             self._install(replica, peer, chunk, got.items, now_us)
-        else:
-            self._acknowledge(peer, chunk, ok=True)
+        self._acknowledge(peer, chunk, HELD)
 
-    def _acknowledge(self, peer: int, chunk: SnapshotChunk, *, ok: bool) -> None:
+    def _take(self, got: Receiving, chunk: SnapshotChunk, now_us: int) -> bool:
+        """Keep what the chunk brings. False: it is not what was sent."""
+        if checksum_of(chunk) != chunk.check:
+            return False
+        items = _decode(chunk.data)
+        got.records += len(items)
+        got.total = crc32c_extend(got.total, chunk.data)
+        if (got.records, got.total) != (chunk.records, chunk.total):
+            return False
+        pairs: dict[bytes, bytes | None] = dict(items)
+        got.items.update(pairs)
+        got.items.update(index_keys(pairs))
+        got.next_number += 1
+        got.ends_us = now_us + KEEP_US
+        return True
+
+    def _acknowledge(self, peer: int, chunk: SnapshotChunk, answer: int) -> None:
         self.network.outgoing(peer).other.append(
-            SnapshotAck(chunk.shard, chunk.transfer, chunk.number, ok)
+            SnapshotAck(chunk.shard, chunk.transfer, chunk.number, answer)
         )
 
     def _install(
@@ -255,12 +347,10 @@ class Snapshots:
         replica: Replica,
         peer: int,
         chunk: SnapshotChunk,
-        items: list[tuple[bytes, bytes]],
+        data: dict[bytes, bytes | None],
         now_us: int,
     ) -> None:
         state = decode_state(chunk.state)
-        data: dict[bytes, bytes | None] = dict(items)
-        data.update(index_keys(data))
         data[replica.state_key] = chunk.state
         # The ranges go first: what the leader no longer has must not survive here.
         self.network.engine.write([(self._ranges(replica), data)])

@@ -116,6 +116,11 @@ class Paxos(Core):
             return False
         return follower.voting and self.proposed - follower.match_index <= _CLOSE_ENTRIES
 
+    def reached(self, peer: NodeId) -> Index:
+        """Leader: how far `peer`'s log is known to go, durably; 0 if nothing is known."""
+        follower = self.followers.get(peer)
+        return follower.match_index if follower is not None else 0
+
     def accepts_snapshot(self, term: Term, index: Index) -> bool:
         """A snapshot of `index` from a leader of `term` would bring this replica forward."""
         return acceptor.accepts_snapshot(self, term, index)

@@ -220,6 +220,10 @@ class Agreement(Protocol):
         """Leader: `peer` (a voter or a learner) has all but the newest entries."""
         ...
 
+    def reached(self, peer: NodeId) -> Index:
+        """Leader: how far `peer`'s log is known to go, durably; 0 if nothing is known."""
+        ...
+
     def accepts_snapshot(self, term: Term, index: Index) -> bool:
         """A snapshot of `index` from a leader of `term` would bring this replica forward."""
         ...

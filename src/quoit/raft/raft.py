@@ -96,6 +96,11 @@ class Raft(Core):
             return False
         return progress.voting and self.last_index - progress.match_index <= _CLOSE_ENTRIES
 
+    def reached(self, peer: NodeId) -> Index:
+        """Leader: how far `peer`'s log is known to go, durably; 0 if nothing is known."""
+        progress = self.progress.get(peer)
+        return progress.match_index if progress is not None else 0
+
     def accepts_snapshot(self, term: Term, index: Index) -> bool:
         """A snapshot of `index` from a leader of `term` would bring this replica forward."""
         return snapshot.accepts(self, term, index)

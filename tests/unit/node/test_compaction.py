@@ -116,7 +116,7 @@ def compaction():
     config = NodeConfig(
         node_id=1, cluster_id="c", nodes=(), flush_log_bytes=1_000, settle_records=7
     )
-    return Compaction(config)
+    return Compaction(config, lambda replica: replica.core.last_index)
 
 
 def test_a_flush_begins_when_enough_was_logged(compaction):
@@ -157,3 +157,55 @@ def test_a_flush_that_began_before_the_wish_does_not_fulfil_it(compaction, state
     assert not compaction.flushed(1)
     assert compaction.next_flush({}, engine) == 2
     assert compaction.flushed(2)
+
+
+def catching_up(log_tail_bytes):
+    """A cluster whose follower needs a snapshot and is slow to take it, while writes go on."""
+    cluster = Cluster(
+        flush_log_bytes=2_000, log_tail_entries=5, log_tail_bytes=log_tail_bytes, shards=1
+    )
+    node = cluster.followers()[1]
+    client = Client(cluster, cluster.leader())
+    for number in range(20):
+        client.ask("SET", f"k{number}", "v" * 100)
+    cluster.pass_ms(100)
+    cluster.stop(node)
+    leader = cluster.leader()
+    client = Client(cluster, leader)
+    for number in range(60):
+        client.ask("SET", f"k{number}", "v" * 100)
+    cluster.slow = {(node, leader)}
+    cluster.start(node)
+    cluster.pass_ms(100)
+    core = cluster.nodes[leader].replicas[0].core
+    begun = core.last_index
+    for number in range(120):
+        client.ask("SET", f"k{number % 60}", "w" * 100)
+    cluster.pass_ms(100)
+    return cluster, node, core, begun
+
+
+def test_the_log_is_kept_for_a_follower_that_is_catching_up():
+    cluster, node, core, begun = catching_up(1 << 20)
+    assert core.first_index <= begun + 1
+    cluster.release()
+    cluster.pass_ms(8_000)
+    assert cluster.nodes[node].replicas[0].state.applied_index == core.last_index
+    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) == 1
+    fill(cluster, 40)
+    assert core.last_index - core.first_index < 40
+
+
+def test_no_more_of_it_is_kept_than_the_limit_allows():
+    _, _, core, begun = catching_up(4_000)
+    assert core.first_index > begun + 20
+
+
+def test_for_a_follower_that_is_away_nothing_is_kept():
+    cluster = Cluster(flush_log_bytes=2_000, log_tail_entries=5, shards=1)
+    cluster.stop(cluster.followers()[1])
+    client = Client(cluster, cluster.leader())
+    for number in range(100):
+        client.ask("SET", f"k{number}", "v" * 100)
+    core = cluster.nodes[cluster.leader()].replicas[0].core
+    assert core.last_index - core.first_index < 40

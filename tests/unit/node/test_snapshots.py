@@ -7,9 +7,12 @@ from quoit.base import limits
 from quoit.node import snapshots
 from quoit.node.messages import SnapshotAck, SnapshotChunk
 from quoit.paxos.messages import TakeSnapshotReply
+from quoit.quorum.agreement import SnapshotMeta
+from quoit.quorum.members import Members
 from quoit.raft.messages import InstallSnapshotReply
 from tests.unit.node.harness import Client, Cluster
 
+REFUSED, HELD, DURABLE = snapshots.REFUSED, snapshots.HELD, snapshots.INSTALLED
 OK = b"+OK\r\n"
 KEYS = 60
 
@@ -90,13 +93,16 @@ def test_the_follower_then_holds_what_the_leader_holds(behind):
     cluster, node = behind
     watch = Watch(cluster)
     cluster.start(node)
-    cluster.pass_ms(1_000)
+    cluster.pass_ms(1_500)
     assert installed(cluster, node) == 1
     numbers = [chunk.number for _, chunk in watch.chunks]
-    assert numbers == list(range(len(numbers)))
-    assert len(numbers) >= 6
-    assert all(not chunk.state for _, chunk in watch.chunks[:-1])
-    assert [ack.ok for ack in watch.acks] == [True] * (len(numbers) - 1)
+    # At the end it is asked once more whether all is durable.
+    assert numbers == [*range(len(numbers) - 1), numbers[-2]]
+    assert len(numbers) >= 7
+    assert all(not chunk.state for _, chunk in watch.chunks[:-2])
+    assert all(len(chunk.data) < 2_000 for _, chunk in watch.chunks)
+    assert [ack.answer for ack in watch.acks] == [HELD] * (len(numbers) - 1) + [DURABLE]
+    assert not cluster.nodes[cluster.leader()].snapshots.sending
     assert_same(cluster)
     assert Client(cluster, cluster.leader()).ask("SET", "k0", "again") == OK
     assert_same(cluster)
@@ -139,7 +145,7 @@ def test_one_chunk_is_under_way_at_a_time(behind):
 
 @pytest.mark.parametrize("kind", [SnapshotChunk, SnapshotAck])
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_transfer_that_lost_a_message_starts_again(behind, kind, number):
+def test_what_is_lost_is_sent_again_and_nothing_else(behind, kind, number):
     cluster, node = behind
     watch = Watch(cluster)
     watch.lose = lambda source, one: (
@@ -148,14 +154,26 @@ def test_a_transfer_that_lost_a_message_starts_again(behind, kind, number):
     cluster.start(node)
     cluster.pass_ms(2_800)
     assert installed(cluster, node) == 0
-    cluster.pass_ms(1_200)
+    cluster.pass_ms(1_500)
     assert len(watch.lost) == 1
     assert installed(cluster, node) == 1
-    assert cluster.nodes[cluster.leader()].counters["snapshots_sent"] == 2
-    transfers = [chunk.transfer for _, chunk in watch.chunks]
-    assert transfers == sorted(transfers)
-    assert len({watch.lost[0].transfer, *transfers}) == 2
+    assert cluster.nodes[cluster.leader()].counters["snapshots_sent"] == 1
+    again = [chunk.number for _, chunk in watch.chunks]
+    first = list(range(max(again) + 1))
+    assert sorted(again) == sorted([*first, max(again)] + [number] * (kind is SnapshotAck))
     assert_same(cluster)
+
+
+def test_the_wait_before_a_chunk_is_sent_again_doubles(behind):
+    cluster, node = behind
+    watch = Watch(cluster, lambda source, one: isinstance(one, SnapshotChunk))
+    cluster.start(node)
+    cluster.pass_ms(2_500)
+    seen = []
+    for _ in range(30):
+        seen.append(len(watch.lost))
+        cluster.pass_ms(1_000)
+    assert [seen.index(count) for count in (1, 2, 3, 4)] == [0, 1, 7, 19]
 
 
 def test_the_last_chunk_may_be_lost_as_well(behind):
@@ -194,15 +212,12 @@ def test_a_chunk_out_of_order_is_refused_and_the_transfer_begins_again(behind):
     cluster.pass_ms(300)
     skipped = watch.lost[0]
     watch.lose = lambda source, one: False
-    wrong = SnapshotChunk(
-        skipped.shard, skipped.term, skipped.transfer, 3, skipped.meta, [(b"m", b"junk")], b"", 0
-    )
-    wrong = msgspec.structs.replace(wrong, crc=snapshots._checksum(wrong))
+    wrong = msgspec.structs.replace(skipped, number=3)
     cluster.nodes[leader].outgoing(node).other.append(wrong)
     cluster.pass_ms(100)
-    assert watch.acks[-1] == SnapshotAck(0, skipped.transfer, 3, False)
+    assert watch.acks[-1] == SnapshotAck(0, skipped.transfer, 3, REFUSED)
     # The leader asked for no such acknowledgement; when it hears that its own chunk is refused...
-    cluster.nodes[node].outgoing(leader).other.append(SnapshotAck(0, skipped.transfer, 2, False))
+    cluster.nodes[node].outgoing(leader).other.append(SnapshotAck(0, skipped.transfer, 2, REFUSED))
     cluster.pass_ms(300)
     assert cluster.nodes[leader].counters["snapshots_sent"] == 2
     cluster.pass_ms(1_000)
@@ -227,7 +242,25 @@ def test_a_chunk_that_comes_twice_does_no_harm(behind):
     assert_same(cluster)
 
 
-def test_a_connection_lost_in_the_middle(behind):
+def test_a_transfer_goes_on_after_a_lost_connection(behind):
+    cluster, node = behind
+    leader = cluster.leader()
+    watch = Watch(cluster, lambda source, one: isinstance(one, SnapshotChunk) and one.number == 3)
+    cluster.start(node)
+    cluster.pass_ms(300)
+    cluster.disconnect(node, leader)
+    watch.lose = lambda source, one: False
+    watch.chunks.clear()
+    cluster.pass_ms(20_000)
+    cluster.connect(node, leader)
+    cluster.pass_ms(500)
+    assert installed(cluster, node) == 1
+    assert watch.chunks[0][1].number == 3
+    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) == 1
+    assert_same(cluster)
+
+
+def test_both_ends_forget_a_transfer_that_does_not_move_for_a_minute(behind):
     cluster, node = behind
     leader = cluster.leader()
     Watch(cluster, lambda source, one: isinstance(one, SnapshotChunk) and one.number == 3)
@@ -235,13 +268,119 @@ def test_a_connection_lost_in_the_middle(behind):
     cluster.pass_ms(300)
     assert cluster.nodes[node].snapshots.receiving
     cluster.disconnect(node, leader)
+    cluster.pass_ms(61_000)
     cluster.edit = None
     assert not cluster.nodes[node].snapshots.receiving
     assert not cluster.nodes[leader].snapshots.sending
-    cluster.pass_ms(100)
     cluster.connect(node, leader)
     cluster.pass_ms(2_000)
     assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+def test_two_transfers_move_at_a_time_and_a_lost_peer_makes_place(monkeypatch):
+    monkeypatch.setattr(limits, "SNAPSHOT_CHUNK_BYTES", 300)
+    cluster = Cluster(shards=4, flush_log_bytes=2_000, log_tail_entries=2)
+    node = cluster.followers(0)[0]
+    cluster.stop(node)
+    cluster.settle()
+    one = next(iter(cluster.nodes))
+    client = Client(cluster, one)
+    for number in range(200):
+        client.ask("SET", f"k{number}", "v" * 50)
+    for shard in range(4):
+        if cluster.leader(shard) != one:
+            other = cluster.nodes[cluster.leader(shard)]
+            other.replicas[shard].core.transfer(one, cluster.clock.us)
+            cluster.pass_ms(50)
+    cluster.pass_ms(200)
+    assert len(cluster.nodes[one].serving) == 4
+    Watch(cluster, lambda source, item: isinstance(item, SnapshotAck))
+    cluster.start(node)
+    cluster.pass_ms(1_000)
+    begun = cluster.nodes[one].snapshots
+    assert (len(begun.sending), len(begun.queue)) == (2, 2)
+    cluster.edit = None
+    cluster.pass_ms(9_000)
+    assert installed(cluster, node) == 4
+    assert not begun.sending and not begun.queue
+
+
+def test_what_is_sent_is_bounded_by_the_rate(behind):
+    cluster, node = behind
+    snapshots_of = cluster.nodes[cluster.leader()].snapshots
+    snapshots_of.budget.bytes_per_s = 2_000
+    snapshots_of.budget.bytes = 0
+    watch = Watch(cluster)
+    cluster.start(node)
+    for _ in range(4):
+        before = sum(len(chunk.data) for _, chunk in watch.chunks)
+        cluster.pass_ms(1_000)
+        sent = sum(len(chunk.data) for _, chunk in watch.chunks) - before
+        if not installed(cluster, node):
+            assert 500 <= sent <= 2_000 + 1_400
+    cluster.pass_ms(4_000)
+    assert installed(cluster, node) == 1
+    assert_same(cluster)
+
+
+@pytest.mark.parametrize("part", ["data", "state", "records", "total", "check"])
+def test_a_damaged_chunk_is_found_and_the_transfer_begins_again(behind, part):
+    cluster, node = behind
+    damaged = []
+
+    def damage(source, target, frame):
+        for place, one in enumerate(frame.other):
+            if isinstance(one, SnapshotChunk) and not damaged and (one.state or part != "state"):
+                value = getattr(one, part)
+                flipped = value ^ 1 if isinstance(value, int) else bytes([value[0] ^ 1]) + value[1:]
+                damaged.append(one)
+                frame.other[place] = msgspec.structs.replace(one, **{part: flipped})
+        return frame
+
+    cluster.edit = damage
+    cluster.start(node)
+    cluster.pass_ms(3_000)
+    assert damaged
+    assert cluster.nodes[node].counters["snapshots_damaged"] == 1
+    assert installed(cluster, node) == 1
+    assert cluster.nodes[cluster.leader()].counters["snapshots_sent"] == 2
+    assert_same(cluster)
+
+
+def test_the_checksum_covers_whose_chunk_it_is_and_its_place():
+    """A sound chunk of another shard, transfer, place or moment must not be taken for this one."""
+    meta = SnapshotMeta(10, 2, Members((1, 2, 3)))
+    chunk = SnapshotChunk(1, 2, 3, 4, meta, b"data", b"", 5, 6, 0)
+    changed = [
+        msgspec.structs.replace(chunk, **{name: getattr(chunk, name) + 1})
+        for name in ("shard", "term", "transfer", "number", "records", "total")
+    ]
+    changed.append(msgspec.structs.replace(chunk, meta=SnapshotMeta(11, 2, meta.members)))
+    changed.append(msgspec.structs.replace(chunk, meta=SnapshotMeta(10, 3, meta.members)))
+    changed.append(msgspec.structs.replace(chunk, state=b"s"))
+    found = {snapshots.checksum_of(one) for one in (chunk, *changed)}
+    assert len(found) == len(changed) + 1
+
+
+def test_a_chunk_that_is_missing_in_the_sum_is_found(behind):
+    """Each chunk sound, and yet not what was read: the total tells."""
+    cluster, node = behind
+    numbers = []
+
+    def swap(source, target, frame):
+        for place, one in enumerate(frame.other):
+            if isinstance(one, SnapshotChunk) and one.number == 2 and not numbers:
+                numbers.append(2)
+                other = msgspec.structs.replace(one, data=msgspec.msgpack.encode([]))
+                check = snapshots.checksum_of(other)
+                frame.other[place] = msgspec.structs.replace(other, check=check)
+        return frame
+
+    cluster.edit = swap
+    cluster.start(node)
+    cluster.pass_ms(3_000)
+    assert cluster.nodes[node].counters["snapshots_damaged"] == 1
     assert_same(cluster)
 
 
@@ -258,7 +397,7 @@ def test_a_new_leader_sends_its_own_and_chunks_of_the_old_one_are_refused(behind
     assert new not in (old, node)
     cluster.nodes[old].outgoing(node).other.append(late)
     cluster.pass_ms(2_000)
-    assert SnapshotAck(0, late.transfer, 3, False) in watch.acks
+    assert SnapshotAck(0, late.transfer, 3, REFUSED) in watch.acks
     assert installed(cluster, node) == 1
     assert {source for source, chunk in watch.chunks if chunk.transfer != late.transfer} == {new}
     assert not cluster.nodes[old].snapshots.sending
@@ -321,7 +460,7 @@ def test_a_snapshot_that_is_not_newer_is_refused():
         cluster.nodes[leader].replicas[0], follower, cluster.clock.us
     )
     cluster.run()
-    assert [ack.ok for ack in watch.acks] == [False]
+    assert [ack.answer for ack in watch.acks] == [REFUSED]
     assert installed(cluster, follower) == 0
     assert not cluster.nodes[leader].snapshots.sending
 
@@ -351,7 +490,6 @@ def test_watch_over_a_snapshot_fails_rather_than_misses_a_change():
     assert client.transact("SET absent mine") == b"*-1\r\n"
 
 
-@pytest.mark.xfail(strict=False, reason="the transfer counts as lost after 3 s, and begins again")
 def test_a_follower_whose_flush_takes_long_is_not_sent_everything_again(behind):
     cluster, node = behind
     cluster.still = {node}
@@ -362,44 +500,6 @@ def test_a_follower_whose_flush_takes_long_is_not_sent_everything_again(behind):
     cluster.still = set()
     cluster.pass_ms(500)
     assert installed(cluster, node) == 1
-    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) <= 2
-
-
-def test_a_chunk_that_was_changed_on_the_way_is_not_taken(behind):
-    cluster, node = behind
-    changed = []
-
-    def change(source, target, frame):
-        for place, one in enumerate(frame.other):
-            if isinstance(one, SnapshotChunk) and one.number == 2 and not changed:
-                key, value = one.items[0]
-                broken = [(key, value[:-1] + b"?"), *one.items[1:]]
-                frame.other[place] = msgspec.structs.replace(one, items=broken)
-                changed.append(one)
-        return frame
-
-    cluster.edit = change
-    cluster.start(node)
+    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) == 1
     cluster.pass_ms(2_000)
-    assert changed
-    assert installed(cluster, node) == 1
-    assert sum(one.counters["snapshots_sent"] for one in cluster.nodes.values()) == 2
-    assert_same(cluster)
-
-
-def test_a_transfer_takes_no_more_than_its_share_of_the_network():
-    cluster = Cluster(snapshot_bytes_per_s=20_000, flush_log_bytes=20_000, log_tail_entries=0)
-    node = cluster.follower()
-    cluster.stop(node)
-    client = Client(cluster, cluster.leader())
-    for number in range(200):
-        client.ask("SET", f"k{number}", "v" * 200)
-    cluster.pass_ms(200)
-    began = cluster.clock.us
-    cluster.start(node)
-    while not installed(cluster, node):
-        cluster.pass_ms(50)
-        assert cluster.clock.us - began < 20_000_000
-    # 200 records of some 250 bytes; all but the last chunk are paced.
-    assert cluster.clock.us - began > 1_500_000
-    assert client.ask("SET", "k0", "meanwhile") == b"+OK\r\n"
+    assert not any(one.snapshots.sending for one in cluster.nodes.values())

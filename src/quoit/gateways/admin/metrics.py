@@ -31,6 +31,11 @@ _COUNTERS = {
     "frames_received": ("quoit_peer_frames_received", "Frames that came from other nodes"),
     "snapshots_sent": ("quoit_snapshots_sent", "Snapshot transfers begun"),
     "snapshots_installed": ("quoit_snapshots_installed", "Snapshots taken from a leader"),
+    "snapshot_chunks": ("quoit_snapshot_chunks", "Chunks of snapshots sent, repeated ones too"),
+    "snapshot_bytes": ("quoit_snapshot_bytes", "Bytes of those chunks"),
+    "snapshots_damaged": ("quoit_snapshots_damaged", "Chunks that failed their checksum"),
+    "digests_compared": ("quoit_digests_compared", "Digests of replicas that were compared"),
+    "digests_differ": ("quoit_digests_differ", "Replicas found to differ from their peers"),
 }
 
 _SHARD_GAUGES: list[tuple[str, str, Callable[[ShardStatus], int]]] = [

@@ -20,6 +20,7 @@ COUNTERS = (
     "reads_local", "reads_indexed", "batches", "batch_commands", "forwards", "forwards_received",
     "refused", "unknown_outcomes", "busy", "elections_won", "log_writes", "log_bytes",
     "log_entries", "flushes", "frames_received", "snapshots_sent", "snapshots_installed",
+    "snapshot_chunks", "snapshot_bytes", "snapshots_damaged", "digests_compared", "digests_differ",
 )  # fmt: skip
 
 
