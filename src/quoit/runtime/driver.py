@@ -15,14 +15,17 @@ from typing import Any
 import structlog
 
 from quoit import __version__
-from quoit.base.errors import DiskFault, PeerFault, QuoitError
+from quoit.base.errors import DiskFault, EngineDamaged, PeerFault, QuoitError
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.node import Node
+from quoit.node.replica import Replica
 from quoit.runtime.directory import DirectoryLock
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
+from quoit.runtime.manifest import check_manifest
 from quoit.runtime.nodes_file import read_view, view_of, write_view
 from quoit.runtime.options import NodeOptions, PeerAddress
+from quoit.runtime.quarantine import Quarantine
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
@@ -50,11 +53,19 @@ def _reason(error: Exception) -> str:
     )
 
 
+def _is_whole(replica: Replica) -> bool:
+    """It holds what its leader has, but for what is under way."""
+    core = replica.core
+    applied = replica.state.applied_index
+    return bool(core.leader) and not core.damaged and 0 < core.commit_index <= applied
+
+
 class Driver:
     """One node in this process.
 
     failed    resolves with a message when the node must stop itself (a failed sync, a broken
               invariant, damage): the owner ends the process, nothing more is acknowledged
+    heals     when it failed, or could not start: the next start heals it, so begin that at once
     """
 
     node: Node
@@ -66,6 +77,7 @@ class Driver:
         self.dialers: dict[int, Dialer] = {}
         self.servers: list[asyncio.Server] = []
         self.client_servers: list[asyncio.Server] = []
+        self.heals = False
         self._scheduled = False
         self._stopped = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="quoit-engine")
@@ -73,11 +85,11 @@ class Driver:
 
     async def start(self) -> None:
         """Open the data directory, recover, listen for peers and begin. DiskFault, Corruption or
-        BadRequest when the directory cannot be used."""
+        BadRequest when the directory cannot be used; see `heals`."""
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[str] = self.loop.create_future()
         options = self.options
-        clock = RealClock()
+        self.clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
         self.directory = RealDisk(options.data_dir)
         claim(
@@ -91,15 +103,14 @@ class Driver:
             ),
         )
         self._recall_nodes()
-        disk = RealDisk(str(Path(options.data_dir) / "log"))
-        self.log, recovery = Log.open(disk)
-        for note in recovery.notes:
-            logger.warning("recovered", note=note)
-        self.engine = self._open_engine()
-        self.node = Node(
-            self._config(), clock, random.SystemRandom(), self.engine, self.log, recovery,
-            self._trace,
-        )  # fmt: skip
+        alone = min(len(options.peers), options.replication_factor) < 2
+        self._quarantine = Quarantine(options.data_dir, alone=alone)
+        self._quarantine.set_aside()
+        try:
+            self._recover()
+        except EngineDamaged as error:
+            self.heals = self._quarantine.found(error, self.clock.wall_ms())
+            raise
         self.log_thread = LogThread(self.log, self.loop, self._persisted)
         server = await self.loop.create_server(
             lambda: Acceptor(self), options.host, options.peer_port
@@ -108,6 +119,18 @@ class Driver:
         for peer in options.peers:
             self.add_peer(peer)
         self._tick()
+
+    def _recover(self) -> None:
+        disk = RealDisk(str(Path(self.options.data_dir) / "log"))
+        self.log, recovery = Log.open(disk)
+        for note in recovery.notes:
+            logger.warning("recovered", note=note)
+        self.engine = self._open_engine()
+        self.node = Node(
+            self._config(), self.clock, random.SystemRandom(), self.engine, self.log, recovery,
+            self._trace,
+        )  # fmt: skip
+        self.node.rebuilding = self._quarantine.rebuilding
 
     def _recall_nodes(self) -> None:
         """Nodes that joined since the start that `options.peers` describe, and who founded the cluster."""
@@ -143,6 +166,7 @@ class Driver:
 
         path = str(Path(self.options.data_dir) / "data")
         RealDisk(path)  # makes the directory so that it survives a power cut; RocksDB does not
+        check_manifest(Path(path))
         engine = RocksEngine(path)
         return BufferedEngine(engine, self.options.cache_bytes, _BUFFER_BYTES)
 
@@ -190,7 +214,7 @@ class Driver:
             effects = self.node.end_turn()
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
             return
         if effects.write is not None:
             self.log_thread.submit(effects.write)
@@ -234,7 +258,7 @@ class Driver:
                 return
             error = result.exception()
             if error is not None:
-                self.fail(f"the engine could not flush: {error}")
+                self.fail(f"the engine could not flush: {error}", error)
                 return
             self.node.on_engine_flushed(token)
             self.kick()
@@ -254,6 +278,9 @@ class Driver:
         if self._stopped:
             return
         self._guarded(self.node.tick)
+        if self.node.rebuilding and all(map(_is_whole, self.node.replicas.values())):
+            self.node.rebuilding = ""
+            self.loop.run_in_executor(self._executor, self._quarantine.release)
         self.kick()
         self._timer = self.loop.call_later(self.node.config.tick_us / 1e6, self._tick)
 
@@ -262,13 +289,17 @@ class Driver:
             step(*args)
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
 
-    def fail(self, message: str) -> None:
-        """Stop serving at once: what is not acknowledged by now never will be."""
+    def fail(self, message: str, error: BaseException | None = None) -> None:
+        """Stop serving at once: what is not acknowledged by now never will be. `error`: what was
+        raised; if it is damage that the peers can repair, that is noted."""
         if self._stopped:
             return
         self._stopped = True
+        if error is not None and self._quarantine.found(error, self.clock.wall_ms()):
+            self.heals = True
+            message += "; it starts again, and its peers repair what is damaged"
         logger.error("node_failed", reason=message)
         for server in self.servers + self.client_servers:
             server.close()
@@ -287,7 +318,7 @@ class Driver:
             raise
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
 
     def peer_turn(self) -> None:
         """All frames of one read were handed over."""
@@ -341,9 +372,13 @@ class Driver:
         self._lock.release()
 
     def _close_storage(self) -> None:
-        # So that the next start has nothing to apply again.
-        while not self.engine.settle(_RECORDS_AT_ONCE):
-            pass
-        self.engine.flush()
+        try:
+            # So that the next start has nothing to apply again.
+            while not self.engine.settle(_RECORDS_AT_ONCE):
+                pass
+            self.engine.flush()
+        except EngineDamaged as error:
+            # Its next start begins with that.
+            self._quarantine.found(error, self.clock.wall_ms())
         self.engine.close()
         self.log.close()
