@@ -10,8 +10,8 @@ from quoit.runtime.driver import Driver
 _config = Driver._config
 
 
-def _short(driver: Driver) -> NodeConfig:
-    config = _config(driver)
+def _short(driver: Driver, directory: int) -> NodeConfig:
+    config = _config(driver, directory)
     return msgspec.structs.replace(config, flush_log_bytes=100_000, log_tail_entries=10)
 
 

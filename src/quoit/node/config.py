@@ -25,6 +25,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str
     nodes: tuple[PeerInfo, ...]
     """All nodes of the cluster, this one included."""
+    directory: int = 0
+    """The number that the data directory got when it was new."""
     founders: tuple[int, ...] = ()
     """The nodes among which the shards were placed at creation; empty: all. Never changes."""
     shards: int = 0

@@ -175,6 +175,8 @@ class Frame(msgspec.Struct, array_like=True):
     leading: list[Leading]
     """What the sender leads."""
     other: list[Other]
+    synced: int = 0
+    """Sequence of the newest durable record of the sender's log (standings.py)."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -39,6 +39,7 @@ from quoit.node.router import CROSS_SHARD, Router
 from quoit.node.session import Item, Session
 from quoit.node.setup import build_map, build_replicas, empty_replica, pinned_databases
 from quoit.node.snapshots import Snapshots
+from quoit.node.standings import Standing, Standings
 from quoit.node.status import NodeStatus, node_status
 from quoit.node.watching import WatchOrigin
 from quoit.placement.shard_map import ShardRange
@@ -46,6 +47,7 @@ from quoit.quorum.agreement import Ready
 from quoit.quorum.members import Members
 from quoit.storage.api import Engine, Group, Recovery, ShardRecovery, ShardUpdate
 from quoit.storage.log import Log, Write
+from quoit.storage.peer_marks import PeerMark
 
 __all__ = ["Node", "TurnEffects"]
 
@@ -91,6 +93,7 @@ class Node:
         log: Log,
         recovery: Recovery,
         trace: Trace,
+        peer_marks: dict[int, PeerMark] | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -117,6 +120,8 @@ class Node:
         self.outbox = Outbox()
         self.outgoing = self.outbox.outgoing
         first_id = rng.randrange(1, 1 << 48)
+        own = Standing(config.directory, first_id, recovery.sequence)
+        self.standings = Standings(own, peer_marks or {})
         self.dispatcher = dispatcher = Dispatcher(
             config, clock, rng, self.router, self.counters, self.outgoing, first_id
         )
@@ -281,6 +286,7 @@ class Node:
         frame = decode_frame(payload)
         now = self.clock.now_us()
         self.heard_us[peer] = now
+        self.standings.heard(peer, frame.synced)
         self.counters["frames_received"] += 1
         replicas = self.replicas
         for shard, message in frame.core:
@@ -363,6 +369,7 @@ class Node:
         if not self.stopping:
             self.leadership.give_back(now)
         self.announcements.tick(now)
+        self.standings.tell(self.outbox, self.connected, now)
         self.membership.tick(now)
 
     def begin_stop(self) -> None:

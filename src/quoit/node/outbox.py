@@ -14,12 +14,13 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """Frames being filled, by peer."""
+    """Frames being filled, by peer. synced: what each of them says of this node's log."""
 
-    __slots__ = ("frames",)
+    __slots__ = ("frames", "synced")
 
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
+        self.synced = 0
 
     def outgoing(self, peer: int) -> Frame:
         """The frame being filled for `peer`."""
@@ -42,13 +43,14 @@ class Outbox:
         for peer, frame in self.frames.items():
             if peer not in connected:
                 continue
+            frame.synced = self.synced
             payload = encode_frame(frame)
             if len(payload) <= limits.FRAME_BYTES_SOFT:
                 ordinary.append((peer, payload))
                 continue
             small = [pair for pair in frame.core if not _bulky(pair[1])]
             if small:
-                urgent.append((peer, encode_frame(Frame(small, [], [], [], [], []))))
+                urgent.append((peer, encode_frame(Frame(small, [], [], [], [], [], self.synced))))
                 frame.core = [pair for pair in frame.core if _bulky(pair[1])]
             _split(peer, frame, ordinary)
         self.frames = {}
@@ -71,8 +73,8 @@ def _split(peer: int, frame: Frame, into: list[tuple[int, bytes]]) -> None:
     if len(payload) <= limits.FRAME_BYTES_SOFT or total <= 1:
         into.append((peer, payload))
         return
-    first = Frame([], [], [], [], [], [])
-    second = Frame([], [], [], [], [], [])
+    first = Frame([], [], [], [], [], [], frame.synced)
+    second = Frame([], [], [], [], [], [], frame.synced)
     taken = 0
     for source, low, high in (
         (frame.core, first.core, second.core),

@@ -107,6 +107,7 @@ class Persistence:
     def persisted(self, write: Write) -> None:
         """The write is durable."""
         self.log.publish(write)
+        self.outbox.synced = write.sequence
         marks, after = self.write_marks, self.write_after
         self.write = None
         self.write_marks, self.write_after = [], []

@@ -231,7 +231,8 @@ def on_beat_reply(core: Core, sender: NodeId, message: BeatReply, now_us: int) -
     if not follower.voting and caught_up:
         # It has all there is, and may owe instances that nobody else ever got: it heals only beyond
         # them. Where no client writes, empty entries bring it there.
-        _append_empty(core, now_us)
+        for _ in range(follower.more_empties()):
+            _append_empty(core, now_us)
     elif core.config.quorum == "all" and message.last < core.proposed + core.config.gap_max:
         # What it holds above was proposed by an older leader and is not chosen, or this one would
         # have it. That is not clear to the follower before these instances are decided, and until

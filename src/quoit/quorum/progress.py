@@ -14,7 +14,10 @@ from enum import Enum
 from quoit.base.check import invariant
 from quoit.base.ids import Index
 
-__all__ = ["Mode", "Progress"]
+__all__ = ["EMPTIES_MAX", "Mode", "Progress"]
+
+EMPTIES_MAX = 256
+"""Empty entries that are added in one round for a follower that heals only beyond them."""
 
 
 class Mode(Enum):
@@ -37,10 +40,11 @@ class Progress:
     probing      PROBE: an append is unanswered
     round        the newest round that the follower acknowledged
     voting       the follower may be counted (it is not damaged)
+    empties      empty entries that were added for it in the last round
     """
 
     __slots__ = (
-        "inflight", "match_index", "mode", "next_index", "probing", "round", "voting", "window",
+        "empties", "inflight", "match_index", "mode", "next_index", "probing", "round", "voting", "window",
     )  # fmt: skip
 
     def __init__(self, next_index: Index, window: int) -> None:
@@ -51,6 +55,7 @@ class Progress:
         self.probing = False
         self.round = 0
         self.voting = True
+        self.empties = 0
         self.window = window
 
     def may_send(self) -> bool:
@@ -96,6 +101,11 @@ class Progress:
         self._probe_from(min(prev, back_to + 1))
         return True
 
+    def more_empties(self) -> int:
+        """How many to add now: twice as many each time, as nobody knows how many it needs."""
+        self.empties = min(max(1, 2 * self.empties), EMPTIES_MAX)
+        return self.empties
+
     def unanswered(self) -> None:
         """A reply shows that the follower is alive, but not what became of older appends."""
         self.probing = False
@@ -115,6 +125,7 @@ class Progress:
         """The follower's disk lost what it had acknowledged: what it holds must be found out anew,
         and nothing of it is counted until it says that it is whole again."""
         self.voting = False
+        self.empties = 0
         self.match_index = 0
         self._probe_from(next_index)
 

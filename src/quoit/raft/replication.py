@@ -184,7 +184,8 @@ def on_heartbeat_reply(core: Core, sender: NodeId, message: HeartbeatReply, now_
     if caught_up and not progress.voting and not core.transfer_to:
         # It has all there is, and may owe entries that nobody else ever got: it heals only beyond
         # them. Where no client writes, empty entries bring it there.
-        append(core, b"", EMPTY, now_us)
+        for _ in range(progress.more_empties()):
+            append(core, b"", EMPTY, now_us)
 
 
 def on_snapshot_reply(

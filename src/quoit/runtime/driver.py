@@ -15,10 +15,18 @@ from typing import Any
 import structlog
 
 from quoit import __version__
-from quoit.base.errors import DiskFault, EngineDamaged, PeerFault, QuoitError
+from quoit.base.errors import (
+    BadRequest,
+    DiskFault,
+    DiskFull,
+    EngineDamaged,
+    PeerFault,
+    QuoitError,
+)
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.node import Node
 from quoit.node.replica import Replica
+from quoit.node.standings import Standing
 from quoit.runtime.directory import DirectoryLock
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
@@ -31,11 +39,13 @@ from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
 from quoit.storage.identity import Identity, claim
 from quoit.storage.log import Log, Write
+from quoit.storage.peer_marks import PeerMark, PeerMarks, read_peer_marks, write_peer_marks
 
 __all__ = ["Driver"]
 
 _BUFFER_BYTES = 64 * 1024 * 1024
 _RECORDS_AT_ONCE = 10_000
+_REMEMBER_S = 5.0
 
 _WARNINGS = frozenset(
     ("disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed")
@@ -82,6 +92,7 @@ class Driver:
         self._stopped = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="quoit-engine")
         self._timer: asyncio.TimerHandle | None = None
+        self._remember_at = 0.0
 
     async def start(self) -> None:
         """Open the data directory, recover, listen for peers and begin. DiskFault, Corruption or
@@ -92,7 +103,7 @@ class Driver:
         self.clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
         self.directory = RealDisk(options.data_dir)
-        claim(
+        number = claim(
             self.directory,
             Identity(
                 options.cluster_id,
@@ -101,13 +112,15 @@ class Driver:
                 options.replication_factor,
                 options.agreement,
             ),
+            random.SystemRandom().randrange(1, 1 << 48),
         )
+        remembered = self._recall_peers()
         self._recall_nodes()
         alone = min(len(options.peers), options.replication_factor) < 2
         self._quarantine = Quarantine(options.data_dir, alone=alone)
         self._quarantine.set_aside()
         try:
-            self._recover()
+            self._recover(number, remembered)
         except EngineDamaged as error:
             self.heals = self._quarantine.found(error, self.clock.wall_ms())
             raise
@@ -120,17 +133,37 @@ class Driver:
             self.add_peer(peer)
         self._tick()
 
-    def _recover(self) -> None:
+    def _recover(self, number: int, remembered: dict[int, PeerMark]) -> None:
         disk = RealDisk(str(Path(self.options.data_dir) / "log"))
         self.log, recovery = Log.open(disk)
         for note in recovery.notes:
             logger.warning("recovered", note=note)
         self.engine = self._open_engine()
         self.node = Node(
-            self._config(), self.clock, random.SystemRandom(), self.engine, self.log, recovery,
-            self._trace,
+            self._config(number), self.clock, random.SystemRandom(), self.engine, self.log,
+            recovery, self._trace, remembered,
         )  # fmt: skip
         self.node.rebuilding = self._quarantine.rebuilding
+
+    def _recall_peers(self) -> dict[int, PeerMark]:
+        """How far the peers' logs were. BadRequest if they refused this node."""
+        found = read_peer_marks(self.directory) or PeerMarks()
+        if found.refused:
+            raise BadRequest(f"the cluster refused this node: {found.refused}")
+        return found.marks
+
+    def _remember_peers(self) -> None:
+        marks = self.node.standings.taken()
+
+        def done(result: asyncio.Future[None]) -> None:
+            error = result.exception()
+            if isinstance(error, DiskFull):
+                self.node.standings.changed = True
+            elif error is not None:
+                self.fail(f"what peers said could not be written down: {error}")
+
+        future = self.loop.run_in_executor(self._executor, write_peer_marks, self.directory, marks)
+        future.add_done_callback(done)
 
     def _recall_nodes(self) -> None:
         """Nodes that joined since the start that `options.peers` describe, and who founded the cluster."""
@@ -170,7 +203,7 @@ class Driver:
         engine = RocksEngine(path)
         return BufferedEngine(engine, self.options.cache_bytes, _BUFFER_BYTES)
 
-    def _config(self) -> NodeConfig:
+    def _config(self, directory: int) -> NodeConfig:
         options = self.options
         nodes = tuple(
             PeerInfo(peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port)
@@ -178,6 +211,7 @@ class Driver:
         )
         return NodeConfig(
             node_id=options.node_id,
+            directory=directory,
             cluster_id=options.cluster_id,
             nodes=nodes,
             founders=tuple(options.founders),
@@ -281,6 +315,10 @@ class Driver:
         if self.node.rebuilding and all(map(_is_whole, self.node.replicas.values())):
             self.node.rebuilding = ""
             self.loop.run_in_executor(self._executor, self._quarantine.release)
+        now = self.loop.time()
+        if self.node.standings.changed and now >= self._remember_at:
+            self._remember_at = now + _REMEMBER_S
+            self._remember_peers()
         self.kick()
         self._timer = self.loop.call_later(self.node.config.tick_us / 1e6, self._tick)
 
@@ -330,7 +368,32 @@ class Driver:
             return
         logger.info("peer_connected" if connected else "peer_lost", peer=peer)
         self._guarded(self.node.on_peer, peer, connected)
+        if self.node.standings.changed:
+            self._remember_peers()
         self.kick()
+
+    @property
+    def standing(self) -> tuple[int, int, int]:
+        """What this node says of its log when it meets another."""
+        own = self.node.standings.own
+        return own.directory, own.life, own.began
+
+    def peer_refusal(self, peer: int, standing: tuple[int, int, int]) -> str:
+        """Why there must be no connection with somebody who says to be `peer` in this standing; or ""."""
+        return self.node.standings.refusal(peer, Standing(*standing))
+
+    def peer_met(self, peer: int, standing: tuple[int, int, int]) -> None:
+        """`peer` proved who it is, and was not refused."""
+        self.node.standings.met(peer, Standing(*standing))
+
+    def peer_refuses(self, peer: int, reason: str) -> None:
+        """`peer`, which proved who it is, refuses this node for good."""
+        if not self._stopped:
+            marks = self.node.standings.taken()
+            marks.refused = reason
+            # At once: with the failure this process ends.
+            self._guarded(write_peer_marks, self.directory, marks)
+            self.fail(f"refused by node {peer}: {reason}")
 
     def peer_rejected(self, address: str, reason: str) -> None:
         """Somebody failed the handshake or broke the protocol."""
@@ -380,5 +443,7 @@ class Driver:
         except EngineDamaged as error:
             # Its next start begins with that.
             self._quarantine.found(error, self.clock.wall_ms())
+        if self.node.standings.changed:
+            write_peer_marks(self.directory, self.node.standings.taken())
         self.engine.close()
         self.log.close()

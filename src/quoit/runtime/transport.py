@@ -34,6 +34,23 @@ class PeerEvents(Protocol):
 
     options: NodeOptions
 
+    @property
+    def standing(self) -> tuple[int, int, int]:
+        """What this node says of its log when it meets another."""
+        ...
+
+    def peer_refusal(self, peer: int, standing: tuple[int, int, int]) -> str:
+        """Why there must be no connection with somebody who says to be `peer` in this standing; or ""."""
+        ...
+
+    def peer_met(self, peer: int, standing: tuple[int, int, int]) -> None:
+        """`peer` proved who it is, and was not refused."""
+        ...
+
+    def peer_refuses(self, peer: int, reason: str) -> None:
+        """`peer`, which proved who it is, refuses this node for good."""
+        ...
+
     def peer_frame(self, peer: int, payload: bytes) -> None:
         """A frame arrived."""
         ...
@@ -130,15 +147,26 @@ class Acceptor(asyncio.Protocol):
                 raise PeerFault("a nonce has 16 bytes")
             self.hello = message
             self.nonce = os.urandom(16)
-            proof = handshake.proof_of(options.secret, "acceptor", message, self.nonce)
-            transport.write(frame(_encode(handshake.Welcome(self.nonce, proof))))
+            own = self.events.standing
+            refusal = self.events.peer_refusal(message.sender, message.standing)
+            proof = handshake.proof_of(
+                options.secret, "acceptor", message, self.nonce, own, refusal
+            )
+            transport.write(frame(_encode(handshake.Welcome(self.nonce, proof, own, refusal))))
+            if refusal:
+                # Only who knows the secret may stop a node, so it is told before it proved itself.
+                self.events.peer_rejected(f"node {message.sender}", refusal)
+                transport.close()
             return
-        expected = handshake.proof_of(options.secret, "dialer", self.hello, self.nonce)
+        expected = handshake.proof_of(
+            options.secret, "dialer", self.hello, self.nonce, self.events.standing, ""
+        )
         if not isinstance(message, handshake.Proof) or not hmac.compare_digest(
             message.proof, expected
         ):
             raise PeerFault("the peer does not know the cluster's secret")
         self.peer = self.hello.sender
+        self.events.peer_met(self.peer, self.hello.standing)
         self.reader.bytes_max = limits.FRAME_BYTES_MAX
         if self.timer is not None:
             self.timer.cancel()
@@ -160,7 +188,7 @@ class _Outgoing(asyncio.Protocol):
         options = dialer.events.options
         self.hello = handshake.Hello(
             handshake.PROTOCOL, options.cluster_id, options.node_id, dialer.address.id,
-            os.urandom(16), options.agreement,
+            os.urandom(16), options.agreement, dialer.events.standing,
         )  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -177,17 +205,35 @@ class _Outgoing(asyncio.Protocol):
         try:
             for payload in self.reader.feed(data):
                 message = handshake.decode(payload)
-                if not isinstance(message, handshake.Welcome) or not hmac.compare_digest(
-                    message.proof,
-                    handshake.proof_of(secret, "acceptor", self.hello, message.nonce),
+                if not isinstance(message, handshake.Welcome):
+                    raise PeerFault("the peer answers a hello with something else")
+                said = (self.hello, message.nonce, message.standing, message.refusal)
+                if not hmac.compare_digest(
+                    message.proof, handshake.proof_of(secret, "acceptor", *said)
                 ):
                     raise PeerFault("the peer does not know the cluster's secret")
-                proof = handshake.proof_of(secret, "dialer", self.hello, message.nonce)
+                if self._is_refused(message):
+                    transport.close()
+                    return
+                proof = handshake.proof_of(secret, "dialer", *said)
                 transport.write(frame(_encode(handshake.Proof(proof))))
                 self.dialer.ready(self)
         except PeerFault as error:
             self.dialer.events.peer_rejected(self.dialer.address.name, str(error))
             transport.abort()
+
+    def _is_refused(self, welcome: handshake.Welcome) -> bool:
+        """One of the two refuses the other."""
+        events, peer = self.dialer.events, self.dialer.address.id
+        if welcome.refusal:
+            events.peer_refuses(peer, welcome.refusal)
+            return True
+        refusal = events.peer_refusal(peer, welcome.standing)
+        if refusal:
+            events.peer_rejected(self.dialer.address.name, refusal)
+            return True
+        events.peer_met(peer, welcome.standing)
+        return False
 
     def pause_writing(self) -> None:
         self.dialer.paused = True

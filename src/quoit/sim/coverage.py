@@ -8,7 +8,7 @@ zero means a fault, a knob or a load is missing.
 from collections.abc import Mapping
 
 from quoit.sim.crash_points import POINTS
-from quoit.sim.options import CAN_CHANGE_MEMBERS, FAULTS
+from quoit.sim.options import CAN_CHANGE_MEMBERS, FAULTS, LOSING
 
 __all__ = ["ENOUGH_RUNS", "Coverage", "expected"]
 
@@ -34,7 +34,8 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 NODE = (
     "reads_local", "reads_indexed", "forwards", "forwards_received", "parked", "refused",
     "unknown_outcomes", "busy", "flushes", "snapshots_sent", "snapshots_installed",
-    "give_back", "disk_full", "disk_has_room", "disk_hangs", "disk_answers", "leader_known",
+    "give_back", "refused_for_good", "disk_full", "disk_has_room", "disk_hangs", "disk_answers",
+    "leader_known",
 )  # fmt: skip
 """Counters and trace events of the node."""
 
@@ -53,6 +54,9 @@ def expected(consensus: str, quorum: str) -> tuple[list[str], list[str]]:
         transitions = [one for one in transitions if one != "reads_indexed"]
     can_change = consensus in CAN_CHANGE_MEMBERS
     faults = [one for one in FAULTS if can_change or one != "members"]
+    if quorum == "all":
+        transitions.remove("refused_for_good")
+        faults = [one for one in faults if one not in LOSING]
     return faults, transitions + (list(MEMBERS) if can_change else [])
 
 

@@ -1,9 +1,7 @@
-"""Faults of disks (faults.md, D3 to D8).
+"""Faults of disks (faults.md, D3, D5 to D8).
 
 Damage to what was synced is spread by an atlas: at any moment so many replicas are intact that what was
-acknowledged can be found again. Without that a run would demand the impossible. D4 (a sync that lies)
-and D9 (an empty or an older disk under the old identity) are outside of what quoit promises, as no
-node can know that of itself, and no seed does them.
+acknowledged can be found again. Without that a run would demand the impossible.
 """
 
 import random

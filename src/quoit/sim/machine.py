@@ -7,7 +7,9 @@ again; the machine under it can lose its power.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
+
+import msgspec
 
 from quoit.base.errors import BadRequest, DiskFault, Diverged, NotLeader, WorldFault
 from quoit.data.keys import physical_key
@@ -21,7 +23,9 @@ from quoit.sim.clock import NodeClock
 from quoit.sim.crash_points import CrashHere, CrashPoints, WatchedEngine, points_of
 from quoit.sim.disk import SimDisk
 from quoit.sim.engine import SimEngine
-from quoit.sim.options import Options, stream
+from quoit.sim.host import Host
+from quoit.sim.meeting import recall, remember
+from quoit.sim.options import stream
 from quoit.sim.workload import Client
 from quoit.storage.api import Group, Recovery
 from quoit.storage.buffered import BufferedEngine
@@ -29,67 +33,10 @@ from quoit.storage.log import Log, Write
 
 __all__ = ["TURN_US", "Machine"]
 
+REMEMBER_US = 100_000
+"""How often what peers said is written down."""
 TURN_US = 30
 """How long after an input a node has its turn."""
-
-
-class Host(Protocol):
-    """What a machine asks of its world."""
-
-    @property
-    def now_us(self) -> int:
-        """True virtual time."""
-        ...
-
-    options: Options
-
-    def after(self, delay_us: int, call: Callable[..., None], *args: object) -> None:
-        """Call later."""
-        ...
-
-    def send(self, sender: int, receiver: int, payload: bytes, *, urgent: bool) -> None:
-        """Put a frame on its way."""
-        ...
-
-    def note(self, node: int, event: str, /, **facts: object) -> None:
-        """A fact for the trace."""
-        ...
-
-    def started(self, machine: "Machine") -> None:
-        """The process runs and can be connected to."""
-        ...
-
-    def synced(self, machine: "Machine", write: Write) -> None:
-        """A log write is durable."""
-        ...
-
-    def died(self, machine: "Machine", *, told: bool) -> None:
-        """The process is gone; `told`: its connections are reset at once."""
-        ...
-
-    def fail(self, kind: str, check: str, reason: str) -> None:
-        """The run failed."""
-        ...
-
-    def took(self, machine: "Machine", replica: Replica, ready: Ready) -> None:
-        """The node is about to carry out a Ready."""
-        ...
-
-    def turned(self, machine: "Machine") -> None:
-        """The node had a turn."""
-        ...
-
-    def hit(self, kind: str) -> None:
-        """A fault touched something."""
-        ...
-
-    def saw(self, event: str, count: int = 1) -> None:
-        """Something happened that runs should cover."""
-        ...
-
-    def broken(self, machine: "Machine", error: BaseException) -> None:
-        """The node failed in a way that no fault explains."""
-        ...
 
 
 class WatchedNode(Node):
@@ -115,6 +62,9 @@ class Machine:
     hang_until  the disk answers nothing before this
     clients     that sent something to this process
     unsound     its disk was damaged, and is not durably whole again
+    directory   the number of what is on its disk
+    lied        its disk lost what it had called synced: the others may have to refuse it
+    restored    its disk was emptied or put back to an older copy: the others must refuse it
     """
 
     def __init__(self, world: Host, number: int, clock: NodeClock) -> None:
@@ -125,6 +75,10 @@ class Machine:
         self.disk = SimDisk(stream(world.options.seed, f"disk/{number}"))
         self.disk.on_fault = world.hit
         self.unsound = False
+        self.directory = self.rng.randrange(1, 1 << 40)
+        self.restored = False
+        self.lied = False
+        self.remember_us = 0
         self.crashes = CrashPoints(self._crashing)
         self.disk.on_step = self.crashes.disk_step
         self.engine = SimEngine()
@@ -162,6 +116,11 @@ class Machine:
         self.turn_due = False
         self.tick_due_us = -1
         self.clock.reboot(self.rng.randrange(1, 1 << 40))
+        remembered = recall(self)
+        if remembered.refused:
+            self.world.note(self.id, "start_refused", reason=remembered.refused)
+            return
+        config = msgspec.structs.replace(config, directory=self.directory)
         try:
             self.crashes.phase = "boot"
             self.log, recovery = self._open_log()
@@ -169,8 +128,9 @@ class Machine:
             self.buffered = WatchedEngine(self.engine, 2000, 4000)
             self.buffered.points = self.crashes
             node = WatchedNode(
-                config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace
-            )
+                config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace,
+                remembered.marks,
+            )  # fmt: skip
         except (DiskFault, CrashHere) as error:
             self.world.note(self.id, "start_failed", error=str(error))
             if isinstance(error, CrashHere):
@@ -201,6 +161,12 @@ class Machine:
         self.world.hit("crash_point")
         self.world.saw(f"crash {point}")
         self.world.note(self.id, "crash_point", point=point)
+
+    def replace_engine(self, engine: SimEngine) -> None:
+        """Another engine, and no process to mind it."""
+        self.engine = engine
+        self.buffered = BufferedEngine(engine, 0, 0)
+        self.ahead = {}
 
     def count_up(self) -> None:
         """Tell what the process has counted so far; it ends, or the run does."""
@@ -246,6 +212,8 @@ class Machine:
                         self.log.note(write)
                 self.disk.on_fault = self.world.hit
                 self.crashes.armed = armed
+        if power and self.disk.is_lying:
+            self.lied = self.unsound = True
         self.disk.clear_faults()
         if power:
             self.disk.crash(torn=self.rng.random() < 0.7)
@@ -274,10 +242,16 @@ class Machine:
         if self.node is not None:
             self.node.on_frame(sender, payload)
 
+    @property
+    def process(self) -> Node | None:
+        """The node that runs here."""
+        return self.node
+
     def peer(self, peer: int, connected: bool) -> None:
         """The connection to a peer was made or lost."""
         if self.node is not None:
             self.node.on_peer(peer, connected)
+            remember(self)
 
     def client(self, client: Client, ticket: int) -> None:
         """A client's request, unless the client gave up waiting for it to be read."""
@@ -457,6 +431,9 @@ class Machine:
     def _do_tick(self) -> None:
         if self.node is not None:
             self.node.tick()
+            if self.world.now_us >= self.remember_us:
+                self.remember_us = self.world.now_us + REMEMBER_US
+                remember(self)
 
     def _arm(self) -> None:
         """See to it that `tick` is called when the node wants it."""

@@ -6,7 +6,7 @@ once and for ever, which is how the liveness part of a run begins.
 """
 
 from quoit.sim.fault_base import Fault, World
-from quoit.sim.fault_disk import DiskFaults
+from quoit.sim.fault_lost import LostFaults
 from quoit.sim.fault_network import NetworkFaults
 from quoit.sim.machine import TURN_US
 from quoit.sim.options import FAULTS, stream
@@ -16,7 +16,7 @@ __all__ = ["Nemesis"]
 _FIRST_US = 800_000
 
 
-class Nemesis(NetworkFaults, DiskFaults):
+class Nemesis(NetworkFaults, LostFaults):
     """All kinds of faults, and when they happen.
 
     timeline  the faults so far

@@ -48,6 +48,10 @@ class Scheduler(Protocol):
         """`sender` learns that its connection to `receiver` was made or lost."""
         ...
 
+    def meet(self, sender: int, receiver: int) -> bool:
+        """`sender` dials `receiver`: are they connected now?"""
+        ...
+
     def is_up(self, node: int) -> bool:
         """The node's process runs (perhaps paused)."""
         ...
@@ -235,7 +239,7 @@ class Network:
         link.dialing = False
         if link.connected or not self.world.is_up(link.sender):
             return
-        if link.cuts or not self.world.is_up(link.receiver):
+        if link.cuts or not self.world.meet(link.sender, link.receiver):
             self._dial_later(link)
             return
         link.connected = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["CAN_CHANGE_MEMBERS", "FAULTS", "Options", "changed", "draw", "stream"]
+__all__ = ["CAN_CHANGE_MEMBERS", "FAULTS", "LOSING", "Options", "changed", "draw", "stream"]
 
 FAULTS: dict[str, str] = {
     "split": "N1 clean split into two sides",
@@ -43,6 +43,8 @@ FAULTS: dict[str, str] = {
     "flip": "D7 one bit of a stopped node's log or mark changes",
     "misdirect": "D8 a page of a stopped node's log lies in another one's place",
     "stale": "D8 a page of a stopped node's log is as before it was written",
+    "rollback": "D9 a directory is put back to an older copy; its node must be refused",
+    "wipe": "D9 a directory is emptied; its node must be refused",
     "wall_jump": "C1 Unix time jumps",
     "drift": "C2 a clock runs faster or slower within the bound",
     "suspend": "C3 a machine sleeps and wakes",
@@ -60,7 +62,9 @@ _WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
 
 CAN_CHANGE_MEMBERS = ("raft", "paxos")
 """Protocols whose cores take changes of members."""
-_DAMAGING = ("flip", "misdirect", "stale")
+_DAMAGING = ("flip", "misdirect", "stale", "rollback", "wipe")
+LOSING = ("rollback", "wipe")
+"""One node is gone for good: not where every write needs all of them."""
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -162,6 +166,8 @@ def draw(
     else:
         # The atlas of damage counts on the replicas that there are at the start.
         kinds = [kind for kind in kinds if kind not in _DAMAGING]
+    if quorum == "all" or size < 3:
+        kinds = [kind for kind in kinds if kind not in LOSING]
     # Some faults show only where segments of the log begin and end.
     often = "full" in kinds or "crash_point" in kinds
     segments = (8_192,) if often else (8_192, 16_384, 65_536, 262_144)

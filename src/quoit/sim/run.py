@@ -88,7 +88,7 @@ def _stuck(world: World, reason: str) -> None:
 def _demand_progress(world: World) -> None:
     """Every shard answers a write through every node."""
     probes = []
-    for node in world.machines:
+    for node in sound_nodes(world):
         for shard, key in enumerate(shard_keys(world)):
             probes.append(Probe(world.workload, node, INCR, key, f"p{node}.{shard}"))
     for probe in probes:
@@ -102,6 +102,11 @@ def _demand_progress(world: World) -> None:
             if machine.node is not None
         ]
         _stuck(world, f"no answer for {' '.join(waiting)}; serving: {' '.join(leaders)}")
+
+
+def sound_nodes(world: World) -> list[int]:
+    """All nodes but those that lost their data, which are refused for ever."""
+    return [number for number, machine in world.machines.items() if not machine.restored]
 
 
 def shard_keys(world: World) -> list[bytes]:
@@ -122,7 +127,7 @@ def _read_everything(world: World) -> None:
     keys = dict(world.workload.db_of)
     keys.update(dict.fromkeys(shard_keys(world), 0))
     probes = []
-    for node in world.machines:
+    for node in sound_nodes(world):
         for number, (key, db) in enumerate(sorted(keys.items())):
             probe = Probe(world.workload, node, "get", key, f"e{node}.{number}", db=db)
             probes.append(probe)

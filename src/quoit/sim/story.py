@@ -8,6 +8,7 @@ from typing import Any
 
 from quoit.node.membership import Request
 from quoit.sim.clock import PPM
+from quoit.sim.fault_lost import Copy
 from quoit.sim.history import GET, INCR
 from quoit.sim.machine import TURN_US, Machine
 from quoit.sim.nemesis import Nemesis
@@ -46,6 +47,7 @@ class Story:
         self.led: list[int] = []
         self.cuts: list[tuple[int, int]] = []
         self.probes = 0
+        self.copies: dict[int, Copy | None] = {}
 
     def plan(self) -> None:
         """Put every step on the world's schedule."""
@@ -261,6 +263,38 @@ class Story:
         if machine.disk.flip(step.get("zone", "log")) is not None:
             machine.unsound = True
         self.world.after(_us(step["restart"]), self.world.start, machine.id)
+
+    def _do_lie(self, step: Step) -> None:
+        """Syncs do nothing and say that they did."""
+        machine = self._machine(step)
+        machine.disk.lie(True)
+        self.world.after(_us(step["seconds"]), machine.disk.lie, False)
+
+    def _do_copy(self, step: Step) -> None:
+        """Somebody makes a backup of the running node's directory."""
+        machine = self._machine(step)
+        self.copies[machine.id] = self.nemesis.copy_of(machine)
+
+    def _do_put_back(self, step: Step) -> None:
+        """The node is killed and comes back with the backup."""
+        machine = self._machine(step)
+        self._lose(step, machine, self.copies.get(machine.id))
+
+    def _do_wipe(self, step: Step) -> None:
+        """The node is killed and comes back with an empty directory."""
+        self._lose(step, self._machine(step), None)
+
+    def _lose(self, step: Step, machine: Machine, copy: Copy | None) -> None:
+        self.nemesis.put_back(machine, copy)
+        self.world.after(_us(step["restart"]), self.world.start, machine.id)
+
+    def _do_replace(self, step: Step) -> None:
+        """An operator gives the node's replicas to others, and asks until it is done."""
+        gone = self._node(step["node"])
+        for shard in range(self.world.options.shards):
+            for node in step["by"]:
+                request = Request(kind="move", shard=shard, node=self._node(node), source=gone)
+                self.nemesis._ask_members(request, 20)
 
     def _do_wall_jump(self, step: Step) -> None:
         self._machine(step).clock.jump_wall(int(step["seconds"] * 1000))

@@ -30,6 +30,7 @@ from quoit.sim.checkers.replicas import ReplicaChecker, digest
 from quoit.sim.clock import PPM, NodeClock, TrueTime
 from quoit.sim.history import History
 from quoit.sim.machine import Machine
+from quoit.sim.meeting import meet
 from quoit.sim.network import Network
 from quoit.sim.options import Options, stream
 from quoit.sim.workload import Client, Unexpected, Workload
@@ -222,7 +223,14 @@ class World:
                 cache = core.log.cache
                 self._judge("MATCH", self.logs.recovered(machine.id, shard, base, cache))
                 state = (core.term, getattr(core, "vote", 0))
-                self.promises.recovered(machine.id, shard, state, base, cache, damaged=core.damaged)
+                self.promises.recovered(
+                    machine.id,
+                    shard,
+                    state,
+                    base,
+                    cache,
+                    damaged=core.damaged or machine.restored or machine.lied,
+                )
         self.network.connect_all(machine.id)
 
     def synced(self, machine: Machine, write: Write) -> None:
@@ -387,6 +395,26 @@ class World:
     def is_up(self, node: int) -> bool:
         """A process runs there."""
         return self.machines[node].node is not None
+
+    def meet(self, sender: int, receiver: int) -> bool:
+        """A node dials another: are they connected now?"""
+        if not self.is_up(sender) or not self.is_up(receiver):
+            return False
+        pair = self.machines[sender], self.machines[receiver]
+        met = meet(*pair)
+        dialer = pair[0]
+        if dialer.node is None:
+            self.saw("refused_for_good")
+            if dialer.lied:
+                dialer.restored = True
+            if not dialer.restored:
+                self.fail(CORRECTNESS, "REFUSE", f"node {sender} was refused and had lost nothing")
+        if met and any(machine.restored for machine in pair):
+            # What it forgot might be acknowledged, and its vote or its word might count.
+            self.fail(
+                CORRECTNESS, "REFUSE", f"nodes {sender} and {receiver} met; one had lost data"
+            )
+        return met
 
     # What clients ask
 

@@ -111,6 +111,8 @@ class Recovery(msgspec.Struct):
     """What was found, in words, for the operator."""
     amnesia: bool = False
     """After damage, now or earlier: a shard that is not in `shards` may have been forgotten."""
+    sequence: int = 0
+    """Of the newest durable record, however much of it can still be read."""
 
     def find(self, shard: ShardId) -> ShardRecovery | None:
         """What is known of `shard`; None: nothing, and nothing was lost, so it is new here."""

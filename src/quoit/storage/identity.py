@@ -27,6 +27,7 @@ class Identity(msgspec.Struct, forbid_unknown_fields=True):
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
     identity: Identity
     crc: int
+    directory: int = 0
 
 
 class _AnyFormat(msgspec.Struct):
@@ -39,13 +40,14 @@ class _FormatOnly(msgspec.Struct):
     format: int
 
 
-def claim(disk: Disk, identity: Identity) -> bool:
-    """Bind the directory to `identity`, or check that it is bound to it already. True if it was new.
-    BadRequest when it belongs to another, Corruption when the file is damaged."""
+def claim(disk: Disk, identity: Identity, directory: int) -> int:
+    """Bind the directory to `identity`, or check that it is bound to it already. Its number: `directory`
+    if it was new. BadRequest when it belongs to another, Corruption when the file is damaged."""
     if _NAME in disk.list():
-        _compare(_read(disk), identity)
-        return False
-    body = msgspec.json.encode(_Stored(identity, crc32c(msgspec.json.encode(identity))))
+        stored = _read(disk)
+        _compare(stored.identity, identity)
+        return stored.directory
+    body = msgspec.json.encode(_Stored(identity, _checksum(identity, directory), directory))
     file = disk.open(_NAME + ".new", create=True)
     file.truncate(0)
     file.pwrite(0, body)
@@ -53,10 +55,14 @@ def claim(disk: Disk, identity: Identity) -> bool:
     file.close()
     disk.rename(_NAME + ".new", _NAME)
     disk.sync_directory()
-    return True
+    return directory
 
 
-def _read(disk: Disk) -> Identity:
+def _checksum(identity: Identity, directory: int) -> int:
+    return crc32c(msgspec.json.encode((identity, directory)))
+
+
+def _read(disk: Disk) -> _Stored:
     file = disk.open(_NAME)
     data = file.pread(0, file.size())
     file.close()
@@ -73,9 +79,9 @@ def _read(disk: Disk) -> Identity:
         raise Corruption(
             f"{_NAME} cannot be read: {error}; it says whose data this is, so the node will not start"
         ) from None
-    if crc32c(msgspec.json.encode(stored.identity)) != stored.crc:
+    if _checksum(stored.identity, stored.directory) != stored.crc:
         raise Corruption(f"{_NAME} fails its checksum; do not edit it by hand")
-    return stored.identity
+    return stored
 
 
 def _compare(found: Identity, wanted: Identity) -> None:

@@ -160,7 +160,9 @@ class Log:
         if not found.damaged and found.end_segment in self._highest:
             self._segments.cut(found.end_segment, found.end_offset)
         shards = {shard: scan.result(shard) for shard, scan in sorted(scans.items())}
-        return Recovery(shards, found.damaged, found.torn_bytes, found.notes, self.amnesia)
+        return Recovery(
+            shards, found.damaged, found.torn_bytes, found.notes, self.amnesia, found.sequence
+        )
 
     # The steps of a write
 

@@ -1,8 +1,11 @@
 """How two nodes recognise each other before anything else is read.
 
-    dialer   -> Hello(protocol, cluster id, from, to, nonce, agreement)
-    acceptor -> Welcome(nonce, proof over both nonces, both ids and the cluster id, as "acceptor")
+    dialer   -> Hello(protocol, cluster id, from, to, nonce, agreement, standing)
+    acceptor -> Welcome(nonce, proof over all of the Hello, its own nonce, standing and refusal)
     dialer   -> Proof(the same, as "dialer")
+
+A standing says how far the sender's log is durable (node/standings.py). Who refuses the other one's says why,
+in the Welcome, which the other can trust because of the proof.
 
 A proof is HMAC-SHA256 (RFC 2104) with the cluster's secret as key. Nonces are 16 fresh random
 bytes of each side, so that a recorded handshake cannot be replayed. It authenticates the connection
@@ -18,7 +21,7 @@ from quoit.base.errors import PeerFault
 
 __all__ = ["HELLO_BYTES_MAX", "PROTOCOL", "Hello", "Proof", "Welcome", "decode", "proof_of"]
 
-PROTOCOL = 2
+PROTOCOL = 3
 HELLO_BYTES_MAX = 1024
 
 
@@ -32,6 +35,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     nonce: bytes
     agreement: str
     """The protocol that keeps the shards' logs."""
+    standing: tuple[int, int, int]
+    """(directory, life, began)."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -39,6 +44,9 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
     nonce: bytes
     proof: bytes
+    standing: tuple[int, int, int]
+    refusal: str = ""
+    """Why the dialer must stop; empty: it is welcome."""
 
 
 class Proof(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -60,8 +68,15 @@ def decode(payload: bytes) -> Hello | Welcome | Proof:
         raise PeerFault(f"not a handshake: {error}") from None
 
 
-def proof_of(secret: bytes, role: str, hello: Hello, acceptor_nonce: bytes) -> bytes:
-    """The proof of `role` ("dialer" or "acceptor") for this handshake."""
+def proof_of(
+    secret: bytes,
+    role: str,
+    hello: Hello,
+    acceptor_nonce: bytes,
+    standing: tuple[int, int, int],
+    refusal: str,
+) -> bytes:
+    """The proof of `role` ("dialer" or "acceptor") for this handshake. standing, refusal: the acceptor's."""
     parts = [
         b"quoit peer",
         role.encode(),
@@ -72,6 +87,8 @@ def proof_of(secret: bytes, role: str, hello: Hello, acceptor_nonce: bytes) -> b
         hello.receiver.to_bytes(4, "big"),
         hello.nonce,
         acceptor_nonce,
+        *(number.to_bytes(8, "big") for number in (*hello.standing, *standing)),
+        refusal.encode(),
     ]
     # Lengths keep two different lists of parts from joining to the same bytes.
     message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
