@@ -243,7 +243,6 @@ async def test_a_large_frame_may_follow_the_handshake():
     assert [len(payload) for _, payload in events.frames] == [100_000]
 
 
-@pytest.mark.xfail(strict=True, reason="the frame is measured by the handshake's limit of 1 KiB")
 @in_loop
 async def test_a_large_frame_may_arrive_together_with_the_proof():
     events, acceptor, pipe = accepting()
