@@ -57,12 +57,12 @@ class Network(Protocol):
         """The item's reply is final."""
         ...
 
-    def unknown(self, shard: int, item: Item) -> None:
+    def unknown(self, shard: int, item: Item, until_us: int) -> None:
         """The item's outcome is unknown."""
         ...
 
-    def redispatch(self, shard: int, item: Item) -> None:
-        """Proven not applied: find the shard's leader."""
+    def redispatch(self, shard: int, item: Item, until_us: int) -> None:
+        """Proven not applied: find the shard's leader, but not after `until_us`."""
         ...
 
     def receive(self, shard: int, item: Item, after_write: bool) -> bool:
@@ -81,6 +81,8 @@ class Sent(msgspec.Struct, gc=False):
     shard: int
     item: Item
     deadline_us: int
+    until_us: int
+    """It is not sent again after that."""
     parts: list[bytes] | None = None
     """Of a reply that comes in several."""
 
@@ -133,12 +135,16 @@ class Forwarder:
         self.origins: dict[int, RemoteOrigin] = {}
         self.hastened: list[tuple[int, list[int]]] = []
 
-    def send(self, shard: int, peer: int, item: Item, after_write: bool, now_us: int) -> None:
-        """Forward the item to `peer`, which is believed to lead `shard`."""
+    def send(
+        self, shard: int, peer: int, item: Item, after_write: bool, now_us: int, until_us: int
+    ) -> None:
+        """Forward the item to `peer`, which is believed to lead `shard`; not again after `until_us`."""
         request = self.next_id
         self.next_id = request + 1
         _, _, spec, args, db, proto = item
-        self.sent[request] = Sent(peer, shard, item, now_us + self.network.outcome_wait_us)
+        self.sent[request] = Sent(
+            peer, shard, item, now_us + self.network.outcome_wait_us, until_us
+        )
         under_way = self.under_way.get(shard)
         if under_way is None:
             self.under_way[shard] = [peer, 1]
@@ -232,7 +238,7 @@ class Forwarder:
             known = take(request)
             if known is not None:
                 hints.append((known.shard, leader))
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         return hints
 
     def _part(self, request: int, part: bytes) -> None:
@@ -271,7 +277,7 @@ class Forwarder:
                 continue
             known = self._take(request)
             if known is not None:
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         if leader and writes:
             grace_us = 2 * self.network.config.election_timeout_us
             self.hastened.append((now_us + grace_us, writes))
@@ -292,6 +298,6 @@ class Forwarder:
         if sent is None:
             return
         if sent.item[2].write:
-            self.network.unknown(sent.shard, sent.item)
+            self.network.unknown(sent.shard, sent.item, sent.until_us)
         else:
-            self.network.redispatch(sent.shard, sent.item)
+            self.network.redispatch(sent.shard, sent.item, sent.until_us)
