@@ -27,6 +27,7 @@ DISK_FULL = (
     b"-DISKFULL the disk of the node that leads this key is full, nothing was changed; "
     b"free some space there, writes go on by themselves\r\n"
 )
+_NO_ANSWER = b"-CLUSTERDOWN shard %d did not answer in time; nothing was changed, try again\r\n"
 _NO_LEADER = b"-CLUSTERDOWN shard %d has no leader; nothing was changed, try again\r\n"
 
 
@@ -126,9 +127,9 @@ class Dispatcher:
             item[0].begin(shard)
         self._place(shard, item, after_write)
 
-    def _place(self, shard: int, item: Item, after_write: bool) -> None:
+    def _place(self, shard: int, item: Item, after_write: bool, until_us: int = 0) -> None:
         if shard in self.parked or self._must_wait(shard):
-            self._park(shard, item)
+            self._park(shard, item, until_us)
             return
         replica = self.serving.get(shard)
         if replica is not None:
@@ -137,9 +138,11 @@ class Dispatcher:
         leader = self.leader_of(shard)
         if leader and leader != self.config.node_id and leader in self.connected:
             self.counters["forwards"] += 1
-            self.forwarder.send(shard, leader, item, after_write, self.clock.now_us())
+            now = self.clock.now_us()
+            until = until_us or now + self.config.leader_wait_us
+            self.forwarder.send(shard, leader, item, after_write, now, until)
         else:
-            self._park(shard, item)
+            self._park(shard, item, until_us)
 
     def _must_wait(self, shard: int) -> bool:
         """Earlier commands have no outcome yet, and may have to be run again: what comes later must
@@ -158,8 +161,8 @@ class Dispatcher:
         else:
             replica.reads.append(item)
 
-    def _park(self, shard: int, item: Item) -> None:
-        deadline = self.clock.now_us() + self.config.leader_wait_us
+    def _park(self, shard: int, item: Item, until_us: int) -> None:
+        deadline = until_us or self.clock.now_us() + self.config.leader_wait_us
         self.parked.setdefault(shard, []).append((item, deadline))
 
     def release_parked(self, now_us: int) -> None:
@@ -177,10 +180,10 @@ class Dispatcher:
                 del self.parked[shard]
                 # What was refused or lost came back late: each session's commands in their order.
                 waiting.sort(key=_ticket)
-                for item, _ in waiting:
+                for item, deadline in waiting:
                     # As if behind a write: a part of a command does not know its session's writes.
                     after = not item[0].direct or shard in item[0].unanswered
-                    self._place(shard, item, after)
+                    self._place(shard, item, after, deadline)
                 continue
             overdue = [item for item, deadline in waiting if deadline <= now_us]
             if overdue:
@@ -261,20 +264,26 @@ class Dispatcher:
         else:
             origin.deliver(item[1], reply)
 
-    def unknown(self, shard: int, item: Item) -> None:
-        """The item's outcome is unknown. A read is simply asked again."""
+    def unknown(self, shard: int, item: Item, until_us: int = 0) -> None:
+        """The item's outcome is unknown. A read is simply asked again, as `redispatch` does."""
         if not item[2].write:
-            self.redispatch(shard, item)
+            self.redispatch(shard, item, until_us)
             return
         self.counters["unknown_outcomes"] += 1
         self.answer(shard, item, UNKNOWN)
 
-    def redispatch(self, shard: int, item: Item) -> None:
-        """Proven not applied: let it wait for the shard's leader, or tell the node it came from."""
+    def redispatch(self, shard: int, item: Item, until_us: int = 0) -> None:
+        """Proven not applied: let it wait for the shard's leader until `until_us` (0: as long as new
+        ones do), or tell the node it came from."""
         origin = item[0]
         if not origin.direct and origin.refuse(item[1], self.leader_of(shard)):
             self.pending -= 1
             if item[2].write:
                 self.pending_bytes -= size_of(item[3])
             return
-        self._park(shard, item)
+        if until_us and until_us <= self.clock.now_us():
+            # Why: asked again and again, it would never end for a reply that breaks connections.
+            self.counters["refused"] += 1
+            self.answer(shard, item, _NO_ANSWER % shard)
+            return
+        self._park(shard, item, until_us)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from quoit.base import limits
 from quoit.base.errors import Overloaded
 from quoit.base.slots import DATABASES
 from quoit.data.table import Spec
@@ -30,6 +31,14 @@ __all__ = ["Forwarder", "RemoteOrigin"]
 
 WATCH_VERSIONS = 4
 """Forward flag: reply with the versions of the keys (WATCH)."""
+_TOO_LARGE = (
+    b"-ERR the reply is too large to be passed on from the node that leads this key; "
+    b"ask there, or for less\r\n"
+)
+_TOO_LARGE_APPLIED = (
+    b"-UNKNOWN this was applied, but its reply is too large to be passed on from the node that leads "
+    b"this key\r\n"
+)
 _BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try again\r\n"
 
 
@@ -48,12 +57,12 @@ class Network(Protocol):
         """The item's reply is final."""
         ...
 
-    def unknown(self, shard: int, item: Item) -> None:
+    def unknown(self, shard: int, item: Item, until_us: int) -> None:
         """The item's outcome is unknown."""
         ...
 
-    def redispatch(self, shard: int, item: Item) -> None:
-        """Proven not applied: find the shard's leader."""
+    def redispatch(self, shard: int, item: Item, until_us: int) -> None:
+        """Proven not applied: find the shard's leader, but not after `until_us`."""
         ...
 
     def receive(self, shard: int, item: Item, after_write: bool) -> bool:
@@ -72,6 +81,10 @@ class Sent(msgspec.Struct, gc=False):
     shard: int
     item: Item
     deadline_us: int
+    until_us: int
+    """It is not sent again after that."""
+    parts: list[bytes] | None = None
+    """Of a reply that comes in several."""
 
 
 class RemoteOrigin(Origin):
@@ -84,7 +97,17 @@ class RemoteOrigin(Origin):
         self.peer = peer
 
     def deliver(self, ticket: int, reply: bytes) -> None:
-        self.network.outgoing(self.peer).replies.append((ticket, reply))
+        replies = self.network.outgoing(self.peer).replies
+        size = len(reply)
+        if size <= limits.FRAME_BYTES_SOFT:
+            replies.append((ticket, reply))
+            return
+        # More than this would fill the queue to the peer, and cut the connection for everybody: no
+        # part at all says so.
+        if size <= limits.FORWARDED_REPLY_BYTES_MAX:
+            step = limits.FRAME_BYTES_SOFT
+            replies.extend((-ticket, reply[at : at + step]) for at in range(0, size, step))
+        replies.append((-ticket, b""))
 
     def refuse(self, ticket: int, leader: int) -> bool:
         self.network.outgoing(self.peer).refused.append((ticket, leader))
@@ -112,12 +135,16 @@ class Forwarder:
         self.origins: dict[int, RemoteOrigin] = {}
         self.hastened: list[tuple[int, list[int]]] = []
 
-    def send(self, shard: int, peer: int, item: Item, after_write: bool, now_us: int) -> None:
-        """Forward the item to `peer`, which is believed to lead `shard`."""
+    def send(
+        self, shard: int, peer: int, item: Item, after_write: bool, now_us: int, until_us: int
+    ) -> None:
+        """Forward the item to `peer`, which is believed to lead `shard`; not again after `until_us`."""
         request = self.next_id
         self.next_id = request + 1
         _, _, spec, args, db, proto = item
-        self.sent[request] = Sent(peer, shard, item, now_us + self.network.outcome_wait_us)
+        self.sent[request] = Sent(
+            peer, shard, item, now_us + self.network.outcome_wait_us, until_us
+        )
         under_way = self.under_way.get(shard)
         if under_way is None:
             self.under_way[shard] = [peer, 1]
@@ -204,13 +231,30 @@ class Forwarder:
             known = take(request)
             if known is not None:
                 answer(known.shard, known.item, reply)
+            elif request < 0:
+                self._part(-request, reply)
         hints = []
         for request, leader in frame.refused:
             known = take(request)
             if known is not None:
                 hints.append((known.shard, leader))
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         return hints
+
+    def _part(self, request: int, part: bytes) -> None:
+        sent = self.sent.get(request)
+        if sent is None:
+            return
+        if part:
+            sent.parts = sent.parts or []
+            sent.parts.append(part)
+            return
+        self._take(request)
+        if sent.parts:
+            reply = b"".join(sent.parts)
+        else:
+            reply = _TOO_LARGE_APPLIED if sent.item[2].write else _TOO_LARGE
+        self.network.answer(sent.shard, sent.item, reply)
 
     def lost(self, peer: int) -> None:
         """The connection to `peer` broke: nothing sent there will be answered."""
@@ -233,7 +277,7 @@ class Forwarder:
                 continue
             known = self._take(request)
             if known is not None:
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         if leader and writes:
             grace_us = 2 * self.network.config.election_timeout_us
             self.hastened.append((now_us + grace_us, writes))
@@ -254,6 +298,6 @@ class Forwarder:
         if sent is None:
             return
         if sent.item[2].write:
-            self.network.unknown(sent.shard, sent.item)
+            self.network.unknown(sent.shard, sent.item, sent.until_us)
         else:
-            self.network.redispatch(sent.shard, sent.item)
+            self.network.redispatch(sent.shard, sent.item, sent.until_us)

@@ -169,7 +169,9 @@ class Frame(msgspec.Struct, array_like=True):
     """(shard, message)."""
     forwards: list[Forward]
     replies: list[tuple[int, bytes]]
-    """(request id, encoded RESP reply)."""
+    """(request id, encoded RESP reply). What is too large for a frame comes in parts: any number of
+    (minus the request id, part) and, as their end, (minus the request id, nothing); only the end: it
+    is too large to be sent at all."""
     refused: list[tuple[int, int]]
     """(request id, leader or 0): proven not applied, ask there."""
     leading: list[Leading]

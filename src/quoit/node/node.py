@@ -397,12 +397,12 @@ class Node:
             if replica.core.has_ready:
                 ready = replica.core.ready()
                 if ready is not None:
-                    self._take(replica, ready, groups, now)
+                    self._take(replica, ready, groups)
                     progressed.append(replica)
         if groups:
             self.engine.write(groups)
         for replica in progressed:
-            replica.complete(now, self.wall_ms)
+            replica.complete()
         self._refresh_serving()
         if self.dispatcher.parked:
             self.dispatcher.release_parked(now)
@@ -413,7 +413,7 @@ class Node:
                 ran = True
         return bool(progressed) or ran
 
-    def _take(self, replica: Replica, ready: Ready, groups: list[Group], now: int) -> None:
+    def _take(self, replica: Replica, ready: Ready, groups: list[Group]) -> None:
         shard = replica.id
         outgoing = self.outgoing
         for peer, message in ready.messages:
@@ -423,7 +423,7 @@ class Node:
             replica.damaged = False
             healed = ShardUpdate(shard, None, [], None, None, healed=True)
             self.persistence.updates.append(healed)
-        replica.absorb(ready, groups, now, self.wall_ms)
+        replica.absorb(ready, groups)
         for peer in ready.snapshot_wanted:
             replica.snapshot_for.append(peer)
 

@@ -52,6 +52,7 @@ _DAMAGE = {
     **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
 }  # fmt: skip
 
+_LOST = {**_BUSY, "faults": ["rollback", "wipe", "kill"], "fault_length_us": 300_000}
 _MEMBERS = {**_BUSY, "faults": ["members", "pair", "oneway", "kill"], "fault_length_us": 600_000}
 
 MUTANTS = [
@@ -337,6 +338,36 @@ MUTANTS = [
         new="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms, self.host.wall_ms)",
         checks="APPLY",
         options=_CUTS,
+    ),
+    Mutant(
+        id="xM4",
+        what="a node comes back with an emptied directory under its old number",
+        module="quoit.node.standings",
+        function="Standings.refusal",
+        old="if standing.directory != known.directory:",
+        new="if False:",
+        checks="REFUSE",
+        options=_LOST,
+    ),
+    Mutant(
+        id="xM4b",
+        what="a node comes back with an older copy of its directory",
+        module="quoit.node.standings",
+        function="Standings.refusal",
+        old="if standing.began < known.synced:",
+        new="if False:",
+        checks="REFUSE",
+        options=_LOST,
+    ),
+    Mutant(
+        id="xM4c",
+        what="what peers said is forgotten with the process",
+        module="quoit.storage.peer_marks",
+        function="write_peer_marks",
+        old="disk.sync_directory()",
+        new="marks.marks.clear()",
+        checks="REFUSE",
+        options=_LOST,
     ),
     Mutant(
         id="xM3",
