@@ -52,7 +52,7 @@ _DAMAGE = {
     **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
 }  # fmt: skip
 
-_LOST = {**_BUSY, "faults": ["rollback", "wipe", "kill"], "fault_length_us": 300_000}
+_LOST = {**_BUSY, "faults": ["rollback", "wipe", "kill"], "tail_share": 0.0}
 _MEMBERS = {**_BUSY, "faults": ["members", "pair", "oneway", "kill"], "fault_length_us": 600_000}
 
 MUTANTS = [
@@ -345,7 +345,7 @@ MUTANTS = [
         module="quoit.node.standings",
         function="Standings.refusal",
         old="if standing.directory != known.directory:",
-        new="if False:",
+        new="if standing.directory != known.directory:\n            return \"\"",
         checks="REFUSE",
         options=_LOST,
     ),
