@@ -10,6 +10,7 @@ QuoitError
 │   ├── DiskFault         a write or sync failed: the node stops, a sync is never retried
 │   ├── DiskFull          no room: a DiskFault with a simple remedy
 │   ├── Corruption        bytes that were synced are not what was written; never served
+│   │   ├── EngineDamaged the engine's files: they are set aside, the peers' copies replace them
 │   │   └── Diverged      a replica holds other data than its peers after the same entries
 │   └── PeerFault         a peer broke the protocol; its connection is closed
 └── InvariantViolated     ourselves: a bug; the node stops
@@ -22,6 +23,7 @@ __all__ = [
     "DiskFault",
     "DiskFull",
     "Diverged",
+    "EngineDamaged",
     "Indeterminate",
     "InvariantViolated",
     "NotLeader",
@@ -74,6 +76,10 @@ class DiskFull(DiskFault):
 
 class Corruption(WorldFault):
     """Synced bytes fail their checksum or contradict their place."""
+
+
+class EngineDamaged(Corruption):
+    """The engine's files are damaged or gone. They are never repaired in place (ADR 12)."""
 
 
 class Diverged(Corruption):

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -110,6 +110,8 @@ class _Process:
             admin = await self._start()
         except (QuoitError, OSError) as error:
             print(f"quoit: the node could not start: {error}", file=sys.stderr, flush=True)
+            if self.driver.heals:
+                _start_again()
             # Why not return: threads of a half-started node would keep the process; nothing was
             # served and the log is made for ends like this one.
             os._exit(FAILED)
@@ -128,6 +130,8 @@ class _Process:
             reason = self.driver.failed.result()
             print(f"quoit: the node stopped itself: {reason}", file=sys.stderr, flush=True)
             # The state in memory is not trusted any more: no graceful steps.
+            if self.driver.heals:
+                _start_again()
             os._exit(FAILED)
         await self.driver.stop(GRACE_S)
         with contextlib.suppress(Exception):
@@ -176,6 +180,14 @@ class _Process:
         if self.settings.ready_file:
             with contextlib.suppress(OSError):
                 Path(self.settings.ready_file).unlink()
+
+
+def _start_again() -> NoReturn:
+    """The same command in the same process, with nothing left in memory: what a restart does, for nodes
+    that nobody watches. Sockets, files and the directory's lock are closed by the kernel (PEP 446)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _notify(message: str) -> None:

@@ -67,9 +67,14 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
         lose = f"you can lose {spare} more node{'' if spare == 1 else 's'}"
     else:
         lose = "some shards have no quorum and accept no writes"
-    return not headless and len(up) == len(peers), (
-        f"{leaders}; {len(up)} of {len(peers)} nodes live; {lose}."
-    )
+    text = f"{leaders}; {len(up)} of {len(peers)} nodes live; {lose}."
+    damaged = [shard for shard in shards if shard.get("role") == "damaged"]
+    if damaged:
+        text += f" {len(damaged)} replicas of this node are damaged and not counted yet."
+    if status.get("rebuilding"):
+        text += " This node's data were damaged; they come anew from the other replicas."
+    well = not (headless or damaged or status.get("rebuilding"))
+    return well and len(up) == len(peers), text
 
 
 def _show(status: dict[str, Any], text: str) -> None:

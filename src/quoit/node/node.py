@@ -81,6 +81,7 @@ class Node:
     leadership   which leaderships are given away
     replicas     shard -> this node's replica of it
     serving      shard -> replica, only those that lead and may run commands
+    rebuilding   why the data here come anew from the peers; "" when they do not (for people)
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Node:
         self.digests = Digests(self)
         dispatcher.digest = self.digests.begin
         self.stopping = False
+        self.rebuilding = ""
         self.reads_anywhere = config.quorum == "all"
         self.wall_ms = dispatcher.wall_ms
         self.replicas = dispatcher.replicas

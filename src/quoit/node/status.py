@@ -70,6 +70,8 @@ class NodeStatus(msgspec.Struct):
     peers: list[PeerStatus]
     shards: list[ShardStatus]
     counters: dict[str, int]
+    rebuilding: str = ""
+    """The engine was damaged, so: its data come anew from the other replicas; "" when all is well."""
 
 
 class _Source(Protocol):
@@ -83,6 +85,7 @@ class _Source(Protocol):
     heard_us: dict[int, int]
     map: ShardMap
     replicas: dict[int, Replica]
+    rebuilding: str
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:
@@ -124,6 +127,7 @@ def node_status(node: _Source) -> NodeStatus:
         peers,
         [_shard_status(node, shard) for shard in node.map.shards],
         dict(node.counters),
+        node.rebuilding,
     )
 
 

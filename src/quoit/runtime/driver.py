@@ -15,15 +15,25 @@ from typing import Any
 import structlog
 
 from quoit import __version__
-from quoit.base.errors import BadRequest, DiskFault, DiskFull, PeerFault, QuoitError
+from quoit.base.errors import (
+    BadRequest,
+    DiskFault,
+    DiskFull,
+    EngineDamaged,
+    PeerFault,
+    QuoitError,
+)
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.node import Node
+from quoit.node.replica import Replica
 from quoit.node.standings import Standing
 from quoit.runtime.directory import DirectoryLock
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
+from quoit.runtime.manifest import check_manifest
 from quoit.runtime.nodes_file import read_view, view_of, write_view
 from quoit.runtime.options import NodeOptions, PeerAddress
+from quoit.runtime.quarantine import Quarantine
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
@@ -53,11 +63,19 @@ def _reason(error: Exception) -> str:
     )
 
 
+def _is_whole(replica: Replica) -> bool:
+    """It holds what its leader has, but for what is under way."""
+    core = replica.core
+    applied = replica.state.applied_index
+    return bool(core.leader) and not core.damaged and 0 < core.commit_index <= applied
+
+
 class Driver:
     """One node in this process.
 
     failed    resolves with a message when the node must stop itself (a failed sync, a broken
               invariant, damage): the owner ends the process, nothing more is acknowledged
+    heals     when it failed, or could not start: the next start heals it, so begin that at once
     """
 
     node: Node
@@ -70,6 +88,7 @@ class Driver:
         self.servers: list[asyncio.Server] = []
         self.client_servers: list[asyncio.Server] = []
         self.accepted: set[Acceptor] = set()
+        self.heals = False
         self._scheduled = False
         self._stopped = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="quoit-engine")
@@ -78,14 +97,13 @@ class Driver:
 
     async def start(self) -> None:
         """Open the data directory, recover, listen for peers and begin. DiskFault, Corruption or
-        BadRequest when the directory cannot be used."""
+        BadRequest when the directory cannot be used; see `heals`."""
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[str] = self.loop.create_future()
         options = self.options
-        clock = RealClock()
+        self.clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
         self.directory = RealDisk(options.data_dir)
-        rng = random.SystemRandom()
         number = claim(
             self.directory,
             Identity(
@@ -95,19 +113,18 @@ class Driver:
                 options.replication_factor,
                 options.agreement,
             ),
-            rng.randrange(1, 1 << 48),
+            random.SystemRandom().randrange(1, 1 << 48),
         )
         remembered = self._recall_peers()
         self._recall_nodes()
-        disk = RealDisk(str(Path(options.data_dir) / "log"))
-        self.log, recovery = Log.open(disk)
-        for note in recovery.notes:
-            logger.warning("recovered", note=note)
-        self.engine = self._open_engine()
-        self.node = Node(
-            self._config(number), clock, rng, self.engine, self.log, recovery, self._trace,
-            remembered,
-        )  # fmt: skip
+        alone = min(len(options.peers), options.replication_factor) < 2
+        self._quarantine = Quarantine(options.data_dir, alone=alone)
+        self._quarantine.set_aside()
+        try:
+            self._recover(number, remembered)
+        except EngineDamaged as error:
+            self.heals = self._quarantine.found(error, self.clock.wall_ms())
+            raise
         self.log_thread = LogThread(self.log, self.loop, self._persisted)
         server = await self.loop.create_server(
             lambda: Acceptor(self, self.accepted), options.host, options.peer_port
@@ -116,6 +133,18 @@ class Driver:
         for peer in options.peers:
             self.add_peer(peer)
         self._tick()
+
+    def _recover(self, number: int, remembered: dict[int, PeerMark]) -> None:
+        disk = RealDisk(str(Path(self.options.data_dir) / "log"))
+        self.log, recovery = Log.open(disk)
+        for note in recovery.notes:
+            logger.warning("recovered", note=note)
+        self.engine = self._open_engine()
+        self.node = Node(
+            self._config(number), self.clock, random.SystemRandom(), self.engine, self.log,
+            recovery, self._trace, remembered,
+        )  # fmt: skip
+        self.node.rebuilding = self._quarantine.rebuilding
 
     def _recall_peers(self) -> dict[int, PeerMark]:
         """How far the peers' logs were. BadRequest if they refused this node."""
@@ -171,6 +200,7 @@ class Driver:
 
         path = str(Path(self.options.data_dir) / "data")
         RealDisk(path)  # makes the directory so that it survives a power cut; RocksDB does not
+        check_manifest(Path(path))
         engine = RocksEngine(path)
         return BufferedEngine(engine, self.options.cache_bytes, _BUFFER_BYTES)
 
@@ -219,7 +249,7 @@ class Driver:
             effects = self.node.end_turn()
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
             return
         if effects.write is not None:
             self.log_thread.submit(effects.write)
@@ -263,7 +293,7 @@ class Driver:
                 return
             error = result.exception()
             if error is not None:
-                self.fail(f"the engine could not flush: {error}")
+                self.fail(f"the engine could not flush: {error}", error)
                 return
             self.node.on_engine_flushed(token)
             self.kick()
@@ -283,6 +313,9 @@ class Driver:
         if self._stopped:
             return
         self._guarded(self.node.tick)
+        if self.node.rebuilding and all(map(_is_whole, self.node.replicas.values())):
+            self.node.rebuilding = ""
+            self.loop.run_in_executor(self._executor, self._quarantine.release)
         now = self.loop.time()
         if self.node.standings.changed and now >= self._remember_at:
             self._remember_at = now + _REMEMBER_S
@@ -295,13 +328,17 @@ class Driver:
             step(*args)
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
 
-    def fail(self, message: str) -> None:
-        """Stop serving at once: what is not acknowledged by now never will be."""
+    def fail(self, message: str, error: BaseException | None = None) -> None:
+        """Stop serving at once: what is not acknowledged by now never will be. `error`: what was
+        raised; if it is damage that the peers can repair, that is noted."""
         if self._stopped:
             return
         self._stopped = True
+        if error is not None and self._quarantine.found(error, self.clock.wall_ms()):
+            self.heals = True
+            message += "; it starts again, and its peers repair what is damaged"
         logger.error("node_failed", reason=message)
         for server in self.servers + self.client_servers:
             server.close()
@@ -320,7 +357,7 @@ class Driver:
             raise
         except Exception as error:
             logger.error("node_failed", exc_info=not isinstance(error, QuoitError))
-            self.fail(_reason(error))
+            self.fail(_reason(error), error)
 
     def peer_turn(self) -> None:
         """All frames of one read were handed over."""
@@ -401,10 +438,14 @@ class Driver:
         self._lock.release()
 
     def _close_storage(self) -> None:
-        # So that the next start has nothing to apply again.
-        while not self.engine.settle(_RECORDS_AT_ONCE):
-            pass
-        self.engine.flush()
+        try:
+            # So that the next start has nothing to apply again.
+            while not self.engine.settle(_RECORDS_AT_ONCE):
+                pass
+            self.engine.flush()
+        except EngineDamaged as error:
+            # Its next start begins with that.
+            self._quarantine.found(error, self.clock.wall_ms())
         if self.node.standings.changed:
             write_peer_marks(self.directory, self.node.standings.taken())
         self.engine.close()

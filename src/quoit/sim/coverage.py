@@ -35,7 +35,7 @@ NODE = (
     "reads_local", "reads_indexed", "forwards", "forwards_received", "parked", "refused",
     "unknown_outcomes", "busy", "flushes", "snapshots_sent", "snapshots_installed",
     "give_back", "refused_for_good", "disk_full", "disk_has_room", "disk_hangs", "disk_answers",
-    "leader_known",
+    "leader_known", "engine_set_aside",
 )  # fmt: skip
 """Counters and trace events of the node."""
 

@@ -53,7 +53,7 @@ class LostFaults(DiskFaults):
         if machine.node is None:
             return None
         synced = machine.node.outbox.synced or machine.node.standings.own.began
-        return Copy(machine.disk.image(), SimEngine(machine.engine.durable), synced)
+        return Copy(machine.disk.image(), machine.engine.copy(), synced)
 
     def is_remembered(self, machine: Machine, reached: int) -> bool:
         """Every other machine's disk knows that the machine's log had got further than `reached`."""

@@ -28,6 +28,10 @@ class Host(Protocol):
         """Call later."""
         ...
 
+    def start(self, node: int) -> None:
+        """A dead node's process starts again."""
+        ...
+
     def send(self, sender: int, receiver: int, payload: bytes, *, urgent: bool) -> None:
         """Put a frame on its way."""
         ...

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from quoit.base.errors import BadRequest, DiskFault, Diverged, NotLeader, WorldFault
+from quoit.base.errors import BadRequest, DiskFault, Diverged, EngineDamaged, NotLeader, WorldFault
 from quoit.data.keys import physical_key
 from quoit.data.record import decode_record
 from quoit.node.config import NodeConfig
@@ -37,6 +37,8 @@ REMEMBER_US = 100_000
 """How often what peers said is written down."""
 TURN_US = 30
 """How long after an input a node has its turn."""
+_START_AGAIN_US = 400_000
+"""How long a process takes to start itself again."""
 
 
 class WatchedNode(Node):
@@ -131,6 +133,9 @@ class Machine:
                 config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace,
                 remembered.marks,
             )  # fmt: skip
+        except EngineDamaged as error:
+            self._set_aside(str(error))
+            return
         except (DiskFault, CrashHere) as error:
             self.world.note(self.id, "start_failed", error=str(error))
             if isinstance(error, CrashHere):
@@ -167,6 +172,20 @@ class Machine:
         self.engine = engine
         self.buffered = BufferedEngine(engine, 0, 0)
         self.ahead = {}
+
+    def scrub(self) -> None:
+        """Somebody reads all that is in the engine."""
+        if self.engine.damaged:
+            self._set_aside("all was read")
+
+    def _set_aside(self, reason: str) -> None:
+        """What runtime/quarantine.py does about a damaged engine: an empty one takes its place, and the
+        process starts itself again."""
+        self.world.saw("engine_set_aside")
+        self.world.note(self.id, "engine_set_aside", reason=reason)
+        self.stop(power=False, reason="engine damaged")
+        self.replace_engine(SimEngine())
+        self.world.after(_START_AGAIN_US, self.world.start, self.id)
 
     def count_up(self) -> None:
         """Tell what the process has counted so far; it ends, or the run does."""
@@ -305,6 +324,8 @@ class Machine:
         except Diverged as error:
             # No fault that the world makes excuses it.
             self.world.fail("correctness", "DIGEST", f"node {self.id}: {error}")
+        except EngineDamaged as error:
+            self._set_aside(str(error))
         except WorldFault as error:
             self.fail(str(error))
         except CrashHere as point:
@@ -406,7 +427,7 @@ class Machine:
     def _whole(self) -> bool:
         """Nothing on the disk is owed to earlier damage any more, and that is durable."""
         node, log = self.node, self.log
-        if node is None or log is None:
+        if node is None or log is None or self.engine.damaged:
             return False
         for shard, replica in node.replicas.items():
             known = log._shards.get(shard)

@@ -53,6 +53,11 @@ _DAMAGE = {
 }  # fmt: skip
 
 _LOST = {**_BUSY, "faults": ["rollback", "wipe", "kill"], "tail_share": 0.0}
+_FLIPS = {
+    **_DAMAGE, "faults": ["flip_data", "kill", "chase", "pair"],
+    "flush_log_bytes": 3_000, "log_tail_entries": 0, "segment_bytes": 8_192,
+}  # fmt: skip
+
 _MEMBERS = {**_BUSY, "faults": ["members", "pair", "oneway", "kill"], "fault_length_us": 600_000}
 
 MUTANTS = [
@@ -318,6 +323,26 @@ MUTANTS = [
         new="if now_us < core.refuse_until_us:",
         checks="COMPLETE, DUR",
         options=_DAMAGE,
+    ),
+    Mutant(
+        id="xS9",
+        what="an engine that lost what the log has forgotten is trusted",
+        module="quoit.node.cores",
+        function="_check_engine",
+        old="found.damaged = True",
+        new="found.damaged = False",
+        checks="COMPLETE, PROMISE, DUR",
+        options=_FLIPS,
+    ),
+    Mutant(
+        id="xS9b",
+        what="a damaged block of the engine is served",
+        module="quoit.sim.engine",
+        function="SimEngine._checked_get",
+        old="if value is not None and self.damaged.get(key) == value:",
+        new="if False:",
+        checks="LIN",
+        options=_FLIPS,
     ),
     Mutant(
         id="xS8",

@@ -6,7 +6,7 @@ once and for ever, which is how the liveness part of a run begins.
 """
 
 from quoit.sim.fault_base import Fault, World
-from quoit.sim.fault_lost import LostFaults
+from quoit.sim.fault_data import DataFaults
 from quoit.sim.fault_network import NetworkFaults
 from quoit.sim.machine import TURN_US
 from quoit.sim.options import FAULTS, stream
@@ -16,7 +16,7 @@ __all__ = ["Nemesis"]
 _FIRST_US = 800_000
 
 
-class Nemesis(NetworkFaults, LostFaults):
+class Nemesis(NetworkFaults, DataFaults):
     """All kinds of faults, and when they happen.
 
     timeline  the faults so far
@@ -45,6 +45,7 @@ class Nemesis(NetworkFaults, LostFaults):
             machine.turn_us = TURN_US
             machine.crashes.armed = []
             machine.resume()
+            machine.scrub()
             if machine.node is None:
                 self.world.start(machine.id)
         workload = self.world.workload

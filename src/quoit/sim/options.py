@@ -41,6 +41,7 @@ FAULTS: dict[str, str] = {
     "slow_disk": "D6 a slow disk",
     "hang_disk": "D6 a disk that hangs",
     "flip": "D7 one bit of a stopped node's log or mark changes",
+    "flip_data": "D7 bits of a block in a node's engine change",
     "misdirect": "D8 a page of a stopped node's log lies in another one's place",
     "stale": "D8 a page of a stopped node's log is as before it was written",
     "rollback": "D9 a directory is put back to an older copy; its node must be refused",
@@ -62,7 +63,7 @@ _WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
 
 CAN_CHANGE_MEMBERS = ("raft", "paxos")
 """Protocols whose cores take changes of members."""
-_DAMAGING = ("flip", "misdirect", "stale", "rollback", "wipe")
+_DAMAGING = ("flip", "flip_data", "misdirect", "stale", "rollback", "wipe")
 LOSING = ("rollback", "wipe")
 """One node is gone for good: not where every write needs all of them."""
 

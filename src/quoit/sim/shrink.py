@@ -168,8 +168,8 @@ def tell(shrunk: Shrunk) -> Iterator[str]:
 
 
 _TOLD = {
-    "fault", "cut", "links", "start", "start_failed", "stop", "pause", "resume", "flip", "misdirect",
-    "stale", "crash_point", "candidate", "leader", "transfer", "FAILURE",
+    "fault", "cut", "links", "start", "start_failed", "stop", "pause", "resume", "flip",
+    "flip_data", "misdirect", "stale", "crash_point", "candidate", "leader", "transfer", "FAILURE",
 }  # fmt: skip
 _LINES_MAX = 60
 

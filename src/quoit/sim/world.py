@@ -440,7 +440,7 @@ class World:
     def compare_replicas(self) -> None:
         """Compare the data of all replicas that have applied equally far, now or earlier."""
         for machine in self.machines.values():
-            if machine.node is None:
+            if machine.node is None or machine.engine.damaged:
                 continue
             for shard, replica in machine.node.replicas.items():
                 index = replica.state.applied_index

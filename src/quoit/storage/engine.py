@@ -4,8 +4,9 @@ Its own log is off: the node's log has the effects, and is replayed from the app
 flushed (one column family, so what is flushed is a prefix of what was written, atomic batch by atomic
 batch). Facts this adapter relies on, each held by a test: a cursor made by `iter()` sees the moment it
 was made, also after later seeks; its `status()` must be asked at the end, because damage ends it without
-an error; a damaged table raises on each read of the block. Damage to the manifest may open an older
-state, even an empty one: the applied index in it, lower than the log's compaction point, tells.
+an error; a damaged table raises on each read of the block, and compaction passes it on to the next
+write or flush. Damage to the manifest may open an older state, even an empty one: the applied index
+in it, lower than the log's compaction point, tells.
 Writes hold the GIL and are kept small; `flush` releases it.
 """
 
@@ -23,7 +24,7 @@ from rocksdict import (
 )
 from rocksdict import Checkpoint as RocksCheckpoint
 
-from quoit.base.errors import Corruption, DiskFault, DiskFull, WorldFault
+from quoit.base.errors import DiskFault, DiskFull, EngineDamaged, WorldFault
 from quoit.storage.api import Group
 
 __all__ = ["RocksEngine"]
@@ -154,11 +155,9 @@ def _pairs(
 
 def _translated(error: Exception, what: str) -> WorldFault:
     text = str(error)
-    if "Corruption" in text:
-        return Corruption(
-            f"{what}: {text}; this node's copy is damaged and will not be served: stop the node, "
-            "remove its data directory, let it catch up from the others"
-        )
+    # A file that is gone is the same to us as one with wrong bytes in it.
+    if "Corruption" in text or "No such file" in text:
+        return EngineDamaged(f"{what}: {' '.join(text.split())}")
     if "No space left" in text:
         return DiskFull(f"{what}: the disk is full; make room, then start the node again")
     return DiskFault(f"{what}: {text}")

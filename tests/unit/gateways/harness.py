@@ -145,7 +145,7 @@ class FakeHost:
     def kick(self) -> None:
         self.kicks += 1
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, error: BaseException | None = None) -> None:
         self.failures.append(message)
 
     def turn(self) -> None:

@@ -135,5 +135,6 @@ def readiness(status: NodeStatus, stopping: bool) -> dict[str, bool]:
     return {
         "not-stopping": not stopping,
         "every-shard-has-a-leader": all(shard.leader for shard in status.shards),
+        "data-are-not-being-rebuilt": not status.rebuilding,
         "no-replica-is-damaged": all(shard.role != "damaged" for shard in status.shards),
     }

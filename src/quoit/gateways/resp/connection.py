@@ -284,7 +284,7 @@ class RespConnection:
 
     def _fail(self, error: QuoitError) -> None:
         """What comes through here is damage or a broken invariant: nobody may be served."""
-        self.host.fail(str(error))
+        self.host.fail(str(error), error)
         self.abort()
 
     def _specially(self, spec: Spec, args: list[bytes], ticket: int) -> bytes | None:

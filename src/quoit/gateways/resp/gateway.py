@@ -66,8 +66,8 @@ class Host(Protocol):
         """Schedule a turn."""
         ...
 
-    def fail(self, message: str) -> None:
-        """The node must stop."""
+    def fail(self, message: str, error: BaseException | None = None) -> None:
+        """The node must stop, because of `error`."""
         ...
 
 
