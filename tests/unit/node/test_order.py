@@ -244,7 +244,6 @@ def test_a_read_behind_a_watch_that_waited_for_a_leader_is_not_older(parked):
     assert (client.replies[read], done) in [(NIL, b"*-1\r\n"), (bulk("2"), b"*1\r\n+OK\r\n")]
 
 
-@pytest.mark.xfail(strict=True, reason="the mark of the failed WATCH stays")
 def test_a_watch_that_failed_may_be_tried_again():
     cluster = Cluster(leader_wait_us=500_000)
     node = cluster.leader()
@@ -293,7 +292,6 @@ def test_a_write_without_an_outcome_holds_up_no_other_session(entry_leads):
     assert [one.replies.get(ticket) for one, ticket in asked] == [OK, NIL] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="nothing behind an EXEC waits while that waits for a WATCH")
 @pytest.mark.parametrize("at_leader", [False, True])
 def test_commands_behind_a_transaction_that_waits_for_its_watch_come_after_it(at_leader):
     cluster = Cluster()
