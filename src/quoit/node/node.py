@@ -179,7 +179,7 @@ class Node:
             return None
         after_write = shard in unanswered
         if not after_write:
-            replica = self.serving.get(shard)
+            replica = dispatcher.settled.get(shard)
             if replica is None and self.reads_anywhere:
                 replica = self.replicas.get(shard)
             if replica is not None and replica.core.lease_valid(self.clock.now_us()):
@@ -372,6 +372,8 @@ class Node:
         self._refresh_serving()
         if self.dispatcher.parked:
             self.dispatcher.release_parked(now)
+        if len(self.dispatcher.settled) != len(self.serving):
+            self.dispatcher.settle()
         ran = False
         for replica in self.serving.values():
             if replica.reads or replica.can_propose():
@@ -405,6 +407,7 @@ class Node:
                     self.announcements.changed(replica, self.clock.now_us())
                 else:
                     self.serving.pop(replica.id, None)
+                    self.dispatcher.settled.pop(replica.id, None)
                     replica.step_aside()
             if replica.config_changed:
                 replica.config_changed = False
@@ -443,6 +446,7 @@ class Node:
     def forget_replica(self, shard: int) -> None:
         """The replica here was dropped."""
         self.serving.pop(shard, None)
+        self.dispatcher.settled.pop(shard, None)
         self.leader_seen.pop(shard, None)
         self.leadership.since.pop(shard, None)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from quoit.data.table import Spec
 
-__all__ = ["Commands", "Item", "Origin", "ReplySink", "Session", "Watched"]
+__all__ = ["Commands", "Item", "Origin", "ReplySink", "Session", "Watched", "owner_of"]
 
 Item = tuple[Any, int, Spec, Any, int, int]
 """(origin, ticket, spec, arguments, db, proto)."""
@@ -44,9 +44,15 @@ class Origin:
         """The reply for `ticket`."""
         raise NotImplementedError
 
-    def refuse(self, ticket: int, leader: int) -> bool:
+    def refuse(self, ticket: int, shard: int, leader: int) -> bool:
         """Proven not applied here, ask `leader`. False: the node should look for the leader."""
         return False
+
+
+def owner_of(item: Item) -> Any:
+    """The session that sent the item; its origin if that is of no session."""
+    origin = item[0]
+    return origin if origin.direct else getattr(origin, "session", origin)
 
 
 class Session:
