@@ -14,7 +14,7 @@ from quoit.node.forwarding import Forwarder
 from quoit.node.messages import Frame
 from quoit.node.replica import Replica
 from quoit.node.router import Router
-from quoit.node.session import Item, Session
+from quoit.node.session import Item, Session, owner_of
 
 __all__ = ["BUSY", "Dispatcher", "size_of"]
 
@@ -53,6 +53,7 @@ class Dispatcher:
 
     replicas   shard -> this node's replica of it
     serving    shard -> replica, only those that lead and may run commands
+    settled    those of them for which nothing from before waits or is under way: what comes is run
     parked     shard -> commands (with their deadlines) that wait for a leader
     hints      shard -> leader, for shards without a replica here
     retry_us   shard -> when to try the leader that this node knows again
@@ -82,6 +83,7 @@ class Dispatcher:
         self.outcome_wait_us = config.outcome_wait_us
         self.replicas: dict[int, Replica] = {}
         self.serving: dict[int, Replica] = {}
+        self.settled: dict[int, Replica] = {}
         self.parked: dict[int, list[tuple[Item, int]]] = {}
         self.hints: dict[int, int] = {}
         self.retry_us: dict[int, int] = {}
@@ -112,14 +114,8 @@ class Dispatcher:
         self.pending += 1
         if item[2].write:
             self.pending_bytes += size_of(item[3])
-            replica = self.serving.get(shard)
-            if (
-                replica is not None
-                and self.has_room
-                and shard not in self.parked
-                and not replica.orphans
-                and shard not in self.forwarder.under_way
-            ):
+            replica = self.settled.get(shard)
+            if replica is not None and self.has_room:
                 # `_place` in short, for the usual case.
                 replica.queue.append(item)
                 return
@@ -128,9 +124,16 @@ class Dispatcher:
         self._place(shard, item, after_write)
 
     def _place(self, shard: int, item: Item, after_write: bool, until_us: int = 0) -> None:
-        if shard in self.parked or self._must_wait(shard):
+        replica = self.settled.get(shard)
+        if replica is not None:
+            self._queue(replica, item, after_write)
+        # Behind what is parked, even of others: it is looked at again at the end of the turn.
+        elif shard in self.parked or self._must_wait(shard, item):
             self._park(shard, item, until_us)
-            return
+        else:
+            self._go(shard, item, after_write, until_us)
+
+    def _go(self, shard: int, item: Item, after_write: bool, until_us: int) -> None:
         replica = self.serving.get(shard)
         if replica is not None:
             self._queue(replica, item, after_write)
@@ -144,13 +147,17 @@ class Dispatcher:
         else:
             self._park(shard, item, until_us)
 
-    def _must_wait(self, shard: int) -> bool:
+    def _must_wait(self, shard: int, item: Item) -> bool:
         """Earlier commands have no outcome yet, and may have to be run again: what comes later must
         not overtake them."""
         replica = self.replicas.get(shard)
         if replica is not None and replica.orphans:
             return True
-        return self.forwarder.elsewhere(shard, self.leader_of(shard))
+        return self.forwarder.waits(shard, self._leader(shard), item)
+
+    def _leader(self, shard: int) -> int:
+        """Where commands for the shard go now."""
+        return self.config.node_id if shard in self.serving else self.leader_of(shard)
 
     def _queue(self, replica: Replica, item: Item, after_write: bool) -> None:
         if item[2].write and not self.has_room:
@@ -162,29 +169,17 @@ class Dispatcher:
             replica.reads.append(item)
 
     def _park(self, shard: int, item: Item, until_us: int) -> None:
+        self.settled.pop(shard, None)
         deadline = until_us or self.clock.now_us() + self.config.leader_wait_us
         self.parked.setdefault(shard, []).append((item, deadline))
 
     def release_parked(self, now_us: int) -> None:
         """Place what can be placed now; refuse what waited for too long."""
         for shard in list(self.parked):
-            waiting = self.parked[shard]
-            ready = shard in self.serving
-            if self._must_wait(shard):
-                self.retry_us.pop(shard, None)
-                ready = False
-            elif not ready and now_us >= self.retry_us.get(shard, 0):
-                leader = self.leader_of(shard)
-                ready = leader != self.config.node_id and leader in self.connected
-            if ready:
-                del self.parked[shard]
-                # What was refused or lost came back late: each session's commands in their order.
-                waiting.sort(key=_ticket)
-                for item, deadline in waiting:
-                    # As if behind a write: a part of a command does not know its session's writes.
-                    after = not item[0].direct or shard in item[0].unanswered
-                    self._place(shard, item, after, deadline)
-                continue
+            leader = self._leader(shard)
+            if self._ready(shard, leader, now_us):
+                self._release(shard, leader)
+            waiting = self.parked.get(shard, [])
             overdue = [item for item, deadline in waiting if deadline <= now_us]
             if overdue:
                 rest = [pair for pair in waiting if pair[1] > now_us]
@@ -195,6 +190,45 @@ class Dispatcher:
                 for item in overdue:
                     self.counters["refused"] += 1
                     self.answer(shard, item, _NO_LEADER % shard)
+
+    def _ready(self, shard: int, leader: int, now_us: int) -> bool:
+        """Commands for the shard may go to `leader`, but for those of some sessions."""
+        replica = self.replicas.get(shard)
+        if replica is not None and replica.orphans:
+            return False
+        if shard in self.serving:
+            return True
+        return (
+            leader != self.config.node_id
+            and leader in self.connected
+            and now_us >= self.retry_us.get(shard, 0)
+            and not self.forwarder.draining(shard, leader)
+        )
+
+    def _release(self, shard: int, leader: int) -> None:
+        waiting = self.parked.pop(shard)
+        behind = self.forwarder.owners_behind(shard, leader)
+        if behind:
+            kept = [pair for pair in waiting if owner_of(pair[0]) in behind]
+            if kept:
+                self.parked[shard] = kept
+                waiting = [pair for pair in waiting if owner_of(pair[0]) not in behind]
+        # What was refused or lost came back late: each session's commands in their order.
+        waiting.sort(key=_ticket)
+        for item, deadline in waiting:
+            # As if behind a write: a part of a command does not know its session's writes.
+            after = not item[0].direct or shard in item[0].unanswered
+            self._go(shard, item, after, deadline)
+
+    def settle(self) -> None:
+        """Look again which replicas are settled."""
+        self.settled = {
+            shard: replica
+            for shard, replica in self.serving.items()
+            if shard not in self.parked
+            and not replica.orphans
+            and not self.forwarder.under_way(shard)
+        }
 
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
@@ -218,7 +252,7 @@ class Dispatcher:
     def receive(self, shard: int, item: Item, after_write: bool) -> bool:
         """A command that a peer forwarded. False: not led here. Overloaded: refused."""
         replica = self.serving.get(shard)
-        if replica is None or shard in self.parked:
+        if replica is None or replica.orphans:
             return False
         config = self.config
         spec = item[2]
@@ -276,7 +310,7 @@ class Dispatcher:
         """Proven not applied: let it wait for the shard's leader until `until_us` (0: as long as new
         ones do), or tell the node it came from."""
         origin = item[0]
-        if not origin.direct and origin.refuse(item[1], self.leader_of(shard)):
+        if not origin.direct and origin.refuse(item[1], shard, self.leader_of(shard)):
             self.pending -= 1
             if item[2].write:
                 self.pending_bytes -= size_of(item[3])

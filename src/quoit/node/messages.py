@@ -15,6 +15,7 @@ from quoit.raft.messages import RaftMessage
 
 __all__ = [
     "AFTER_WRITE",
+    "GENERATION_SHIFT",
     "PROTO3",
     "TRANSACTION",
     "CoreMessage",
@@ -42,6 +43,8 @@ TRANSACTION = 8
 """Forward flag: an EXEC; the only argument is an encoded TransactionForward."""
 AFTER_WRITE = 2
 """Forward flag: this read follows an unanswered write of its session and must join the batch."""
+GENERATION_SHIFT = 8
+"""Above the forward flags: the generation (forwarding.py)."""
 
 Forward = tuple[int, int, int, int, list[bytes]]
 """(request id, shard, flags, db, arguments)."""

@@ -294,11 +294,16 @@ class Replica:
         while self.inflight and self.inflight[0].index <= applied:
             self._decide(self.inflight.pop(0))
         if self.orphans:
-            decided = [orphan for orphan in self.orphans if orphan.index <= applied]
-            if decided:
-                self.orphans = [orphan for orphan in self.orphans if orphan.index > applied]
-                for orphan in decided:
+            orphans, self.orphans = self.orphans, []
+            term = self.state.applied_term
+            for orphan in orphans:
+                if orphan.index <= applied:
                     self._decide(orphan)
+                elif orphan.term < term:
+                    # Later terms come later in the log: nothing of its own can follow.
+                    self._ask_again(orphan)
+                else:
+                    self.orphans.append(orphan)
         if self.proven:
             proven, self.proven = self.proven, []
             for items, replies in proven:
@@ -334,8 +339,11 @@ class Replica:
             for item in inflight.items:
                 host.unknown(self.id, item)
         else:
-            for item in inflight.items:
-                host.redispatch(self.id, item)
+            self._ask_again(inflight)
+
+    def _ask_again(self, batch: Inflight) -> None:
+        for item in batch.items:
+            self.host.redispatch(self.id, item)
 
     # Losing leadership
 

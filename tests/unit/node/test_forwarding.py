@@ -353,6 +353,23 @@ def test_a_node_without_a_replica_survives_the_death_of_the_leader(partial):
     assert cluster.idle()
 
 
+def test_a_node_without_a_replica_asks_the_new_leader_when_the_old_one_vanished(partial):
+    """Its connection is up, and nothing comes."""
+    cluster, outsider = partial
+    old = cluster.leader()
+    client, other = Client(cluster, outsider), Client(cluster, outsider)
+    cluster.edit = lambda source, target, frame: None if old in (source, target) else frame
+    read, write = client.send("GET", "a"), other.send("SET", "b", "1")
+    while cluster.nodes[outsider].leader_of(0) == old:
+        cluster.pass_ms(10)
+    cluster.pass_ms(50)
+    assert client.replies[read] == NIL
+    assert write not in other.replies
+    cluster.pass_ms(600)
+    assert other.replies[write].startswith(b"-UNKNOWN")
+    assert cluster.nodes[outsider].pending == 0
+
+
 # Peers that say strange things
 
 
