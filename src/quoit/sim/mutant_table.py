@@ -387,12 +387,12 @@ MUTANTS = [
     Mutant(
         id="xM4c",
         what="what peers said is forgotten with the process",
-        module="quoit.storage.peer_marks",
-        function="write_peer_marks",
-        old="disk.sync_directory()",
-        new="marks.marks.clear()",
+        module="quoit.node.node",
+        function="Node.__init__",
+        old="Standings(own, peer_marks or {})",
+        new="Standings(own, {})",
         checks="REFUSE",
-        options=_LOST,
+        options={**_LOST, "faults": ["rollback", "wipe", "kill_all", "power_cut_all"]},
     ),
     Mutant(
         id="xM3",
