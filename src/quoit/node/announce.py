@@ -106,5 +106,8 @@ class Announcements:
         ):  # fmt: skip
             return
         self.known[shard] = leading
-        self.network.dispatcher.hints[shard] = peer
+        dispatcher = self.network.dispatcher
+        if shard not in dispatcher.replicas and dispatcher.hints.get(shard) != peer:
+            dispatcher.forwarder.leader_changed(shard, peer, dispatcher.clock.now_us())
+        dispatcher.hints[shard] = peer
         self.network.lifecycle.follow(leading)

@@ -14,7 +14,7 @@ from quoit.node.forwarding import Forwarder
 from quoit.node.messages import Frame
 from quoit.node.replica import Replica
 from quoit.node.router import Router
-from quoit.node.session import Item, Session
+from quoit.node.session import Item, Session, owner_of
 
 __all__ = ["BUSY", "Dispatcher", "size_of"]
 
@@ -27,6 +27,7 @@ DISK_FULL = (
     b"-DISKFULL the disk of the node that leads this key is full, nothing was changed; "
     b"free some space there, writes go on by themselves\r\n"
 )
+_NO_ANSWER = b"-CLUSTERDOWN shard %d did not answer in time; nothing was changed, try again\r\n"
 _NO_LEADER = b"-CLUSTERDOWN shard %d has no leader; nothing was changed, try again\r\n"
 
 
@@ -52,6 +53,7 @@ class Dispatcher:
 
     replicas   shard -> this node's replica of it
     serving    shard -> replica, only those that lead and may run commands
+    settled    those of them for which nothing from before waits or is under way: what comes is run
     parked     shard -> commands (with their deadlines) that wait for a leader
     hints      shard -> leader, for shards without a replica here
     retry_us   shard -> when to try the leader that this node knows again
@@ -81,6 +83,7 @@ class Dispatcher:
         self.outcome_wait_us = config.outcome_wait_us
         self.replicas: dict[int, Replica] = {}
         self.serving: dict[int, Replica] = {}
+        self.settled: dict[int, Replica] = {}
         self.parked: dict[int, list[tuple[Item, int]]] = {}
         self.hints: dict[int, int] = {}
         self.retry_us: dict[int, int] = {}
@@ -111,14 +114,8 @@ class Dispatcher:
         self.pending += 1
         if item[2].write:
             self.pending_bytes += size_of(item[3])
-            replica = self.serving.get(shard)
-            if (
-                replica is not None
-                and self.has_room
-                and shard not in self.parked
-                and not replica.orphans
-                and shard not in self.forwarder.under_way
-            ):
+            replica = self.settled.get(shard)
+            if replica is not None and self.has_room:
                 # `_place` in short, for the usual case.
                 replica.queue.append(item)
                 return
@@ -126,10 +123,17 @@ class Dispatcher:
             item[0].begin(shard)
         self._place(shard, item, after_write)
 
-    def _place(self, shard: int, item: Item, after_write: bool) -> None:
-        if shard in self.parked or self._must_wait(shard):
-            self._park(shard, item)
-            return
+    def _place(self, shard: int, item: Item, after_write: bool, until_us: int = 0) -> None:
+        replica = self.settled.get(shard)
+        if replica is not None:
+            self._queue(replica, item, after_write)
+        # Behind what is parked, even of others: it is looked at again at the end of the turn.
+        elif shard in self.parked or self._must_wait(shard, item):
+            self._park(shard, item, until_us)
+        else:
+            self._go(shard, item, after_write, until_us)
+
+    def _go(self, shard: int, item: Item, after_write: bool, until_us: int) -> None:
         replica = self.serving.get(shard)
         if replica is not None:
             self._queue(replica, item, after_write)
@@ -137,17 +141,23 @@ class Dispatcher:
         leader = self.leader_of(shard)
         if leader and leader != self.config.node_id and leader in self.connected:
             self.counters["forwards"] += 1
-            self.forwarder.send(shard, leader, item, after_write, self.clock.now_us())
+            now = self.clock.now_us()
+            until = until_us or now + self.config.leader_wait_us
+            self.forwarder.send(shard, leader, item, after_write, now, until)
         else:
-            self._park(shard, item)
+            self._park(shard, item, until_us)
 
-    def _must_wait(self, shard: int) -> bool:
+    def _must_wait(self, shard: int, item: Item) -> bool:
         """Earlier commands have no outcome yet, and may have to be run again: what comes later must
         not overtake them."""
         replica = self.replicas.get(shard)
         if replica is not None and replica.orphans:
             return True
-        return self.forwarder.elsewhere(shard, self.leader_of(shard))
+        return self.forwarder.waits(shard, self._leader(shard), item)
+
+    def _leader(self, shard: int) -> int:
+        """Where commands for the shard go now."""
+        return self.config.node_id if shard in self.serving else self.leader_of(shard)
 
     def _queue(self, replica: Replica, item: Item, after_write: bool) -> None:
         if item[2].write and not self.has_room:
@@ -158,30 +168,18 @@ class Dispatcher:
         else:
             replica.reads.append(item)
 
-    def _park(self, shard: int, item: Item) -> None:
-        deadline = self.clock.now_us() + self.config.leader_wait_us
+    def _park(self, shard: int, item: Item, until_us: int) -> None:
+        self.settled.pop(shard, None)
+        deadline = until_us or self.clock.now_us() + self.config.leader_wait_us
         self.parked.setdefault(shard, []).append((item, deadline))
 
     def release_parked(self, now_us: int) -> None:
         """Place what can be placed now; refuse what waited for too long."""
         for shard in list(self.parked):
-            waiting = self.parked[shard]
-            ready = shard in self.serving
-            if self._must_wait(shard):
-                self.retry_us.pop(shard, None)
-                ready = False
-            elif not ready and now_us >= self.retry_us.get(shard, 0):
-                leader = self.leader_of(shard)
-                ready = leader != self.config.node_id and leader in self.connected
-            if ready:
-                del self.parked[shard]
-                # What was refused or lost came back late: each session's commands in their order.
-                waiting.sort(key=_ticket)
-                for item, _ in waiting:
-                    # As if behind a write: a part of a command does not know its session's writes.
-                    after = not item[0].direct or shard in item[0].unanswered
-                    self._place(shard, item, after)
-                continue
+            leader = self._leader(shard)
+            if self._ready(shard, leader, now_us):
+                self._release(shard, leader)
+            waiting = self.parked.get(shard, [])
             overdue = [item for item, deadline in waiting if deadline <= now_us]
             if overdue:
                 rest = [pair for pair in waiting if pair[1] > now_us]
@@ -192,6 +190,45 @@ class Dispatcher:
                 for item in overdue:
                     self.counters["refused"] += 1
                     self.answer(shard, item, _NO_LEADER % shard)
+
+    def _ready(self, shard: int, leader: int, now_us: int) -> bool:
+        """Commands for the shard may go to `leader`, but for those of some sessions."""
+        replica = self.replicas.get(shard)
+        if replica is not None and replica.orphans:
+            return False
+        if shard in self.serving:
+            return True
+        return (
+            leader != self.config.node_id
+            and leader in self.connected
+            and now_us >= self.retry_us.get(shard, 0)
+            and not self.forwarder.draining(shard, leader)
+        )
+
+    def _release(self, shard: int, leader: int) -> None:
+        waiting = self.parked.pop(shard)
+        behind = self.forwarder.owners_behind(shard, leader)
+        if behind:
+            kept = [pair for pair in waiting if owner_of(pair[0]) in behind]
+            if kept:
+                self.parked[shard] = kept
+                waiting = [pair for pair in waiting if owner_of(pair[0]) not in behind]
+        # What was refused or lost came back late: each session's commands in their order.
+        waiting.sort(key=_ticket)
+        for item, deadline in waiting:
+            # As if behind a write: a part of a command does not know its session's writes.
+            after = not item[0].direct or shard in item[0].unanswered
+            self._go(shard, item, after, deadline)
+
+    def settle(self) -> None:
+        """Look again which replicas are settled."""
+        self.settled = {
+            shard: replica
+            for shard, replica in self.serving.items()
+            if shard not in self.parked
+            and not replica.orphans
+            and not self.forwarder.under_way(shard)
+        }
 
     def leader_of(self, shard: int) -> int:
         """The shard's leader as this node knows it; 0 if it does not."""
@@ -215,7 +252,7 @@ class Dispatcher:
     def receive(self, shard: int, item: Item, after_write: bool) -> bool:
         """A command that a peer forwarded. False: not led here. Overloaded: refused."""
         replica = self.serving.get(shard)
-        if replica is None or shard in self.parked:
+        if replica is None or replica.orphans:
             return False
         config = self.config
         spec = item[2]
@@ -261,20 +298,26 @@ class Dispatcher:
         else:
             origin.deliver(item[1], reply)
 
-    def unknown(self, shard: int, item: Item) -> None:
-        """The item's outcome is unknown. A read is simply asked again."""
+    def unknown(self, shard: int, item: Item, until_us: int = 0) -> None:
+        """The item's outcome is unknown. A read is simply asked again, as `redispatch` does."""
         if not item[2].write:
-            self.redispatch(shard, item)
+            self.redispatch(shard, item, until_us)
             return
         self.counters["unknown_outcomes"] += 1
         self.answer(shard, item, UNKNOWN)
 
-    def redispatch(self, shard: int, item: Item) -> None:
-        """Proven not applied: let it wait for the shard's leader, or tell the node it came from."""
+    def redispatch(self, shard: int, item: Item, until_us: int = 0) -> None:
+        """Proven not applied: let it wait for the shard's leader until `until_us` (0: as long as new
+        ones do), or tell the node it came from."""
         origin = item[0]
-        if not origin.direct and origin.refuse(item[1], self.leader_of(shard)):
+        if not origin.direct and origin.refuse(item[1], shard, self.leader_of(shard)):
             self.pending -= 1
             if item[2].write:
                 self.pending_bytes -= size_of(item[3])
             return
-        self._park(shard, item)
+        if until_us and until_us <= self.clock.now_us():
+            # Why: asked again and again, it would never end for a reply that breaks connections.
+            self.counters["refused"] += 1
+            self.answer(shard, item, _NO_ANSWER % shard)
+            return
+        self._park(shard, item, until_us)

@@ -53,7 +53,7 @@ class Expiry(Origin):
     def deliver(self, ticket: int, reply: bytes) -> None:
         self.waiting -= 1
 
-    def refuse(self, ticket: int, leader: int) -> bool:
+    def refuse(self, ticket: int, shard: int, leader: int) -> bool:
         self.waiting -= 1
         return True
 

@@ -3,12 +3,18 @@
 The rule that keeps writes single: a forwarded write is sent once. If the connection breaks, or the
 answer does not come in time, its outcome is unknown and the client is told so. Only a refusal
 ("not the leader, nothing was proposed") lets the node send it elsewhere. Reads may be sent again.
+
+A session's commands keep their order. While one is under way to an earlier leader, the session's later
+ones wait (`Forwarder.waits`); other sessions go on. And what comes behind a refused command was under way
+before the entry node could know, so it is refused as well, up to the next generation: the entry node
+begins one when it has heard of everything that it sent there, and sends in order what was refused.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from quoit.base import limits
 from quoit.base.errors import Overloaded
 from quoit.base.slots import DATABASES
 from quoit.data.table import Spec
@@ -16,6 +22,7 @@ from quoit.node.batch import EXEC, VERSIONS, Transaction, find
 from quoit.node.config import NodeConfig
 from quoit.node.messages import (
     AFTER_WRITE,
+    GENERATION_SHIFT,
     PROTO3,
     TRANSACTION,
     Frame,
@@ -23,13 +30,21 @@ from quoit.node.messages import (
     decode_transaction,
     encode_transaction,
 )
-from quoit.node.session import Item, Origin
+from quoit.node.session import Item, Origin, owner_of
 from quoit.wire import resp
 
 __all__ = ["Forwarder", "RemoteOrigin"]
 
 WATCH_VERSIONS = 4
 """Forward flag: reply with the versions of the keys (WATCH)."""
+_TOO_LARGE = (
+    b"-ERR the reply is too large to be passed on from the node that leads this key; "
+    b"ask there, or for less\r\n"
+)
+_TOO_LARGE_APPLIED = (
+    b"-UNKNOWN this was applied, but its reply is too large to be passed on from the node that leads "
+    b"this key\r\n"
+)
 _BUSY = b"-BUSY too many commands wait on this node, nothing was changed; try again\r\n"
 
 
@@ -48,12 +63,12 @@ class Network(Protocol):
         """The item's reply is final."""
         ...
 
-    def unknown(self, shard: int, item: Item) -> None:
+    def unknown(self, shard: int, item: Item, until_us: int) -> None:
         """The item's outcome is unknown."""
         ...
 
-    def redispatch(self, shard: int, item: Item) -> None:
-        """Proven not applied: find the shard's leader."""
+    def redispatch(self, shard: int, item: Item, until_us: int) -> None:
+        """Proven not applied: find the shard's leader, but not after `until_us`."""
         ...
 
     def receive(self, shard: int, item: Item, after_write: bool) -> bool:
@@ -65,28 +80,76 @@ class Network(Protocol):
         ...
 
 
+class Lane:
+    """What is under way to one peer for one shard.
+
+    count       requests without an answer
+    refused     one was refused, so all that are under way will be
+    generation  of what is sent now
+    """
+
+    __slots__ = ("count", "generation", "refused")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.refused = False
+        self.generation = 1
+
+
 class Sent(msgspec.Struct, gc=False):
     """A command that another node is running."""
 
     peer: int
+    lane: Lane
     shard: int
     item: Item
     deadline_us: int
+    until_us: int
+    """It is not sent again after that."""
+    parts: list[bytes] | None = None
+    """Of a reply that comes in several."""
 
 
 class RemoteOrigin(Origin):
-    """Replies to commands that `peer` forwarded to this node."""
+    """Replies to commands that `peer` forwarded to this node.
 
-    __slots__ = ("network", "peer")
+    generations  shard -> generation of what came last
+    refusing     shard -> the generation of which one was refused here, and so all others are
+    """
+
+    __slots__ = ("generations", "network", "peer", "refusing")
 
     def __init__(self, network: Network, peer: int) -> None:
         self.network = network
         self.peer = peer
+        self.generations: dict[int, int] = {}
+        self.refusing: dict[int, int] = {}
+
+    def accepts(self, shard: int, generation: int) -> bool:
+        """A command came; False: one before it was refused, so it must be, too."""
+        self.generations[shard] = generation
+        if self.refusing and shard in self.refusing:
+            # A node of an older version knows no generations: 0.
+            if generation and generation == self.refusing[shard]:
+                return False
+            del self.refusing[shard]
+        return True
 
     def deliver(self, ticket: int, reply: bytes) -> None:
-        self.network.outgoing(self.peer).replies.append((ticket, reply))
+        replies = self.network.outgoing(self.peer).replies
+        size = len(reply)
+        if size <= limits.FRAME_BYTES_SOFT:
+            replies.append((ticket, reply))
+            return
+        # More than this would fill the queue to the peer, and cut the connection for everybody: no
+        # part at all says so.
+        if size <= limits.FORWARDED_REPLY_BYTES_MAX:
+            step = limits.FRAME_BYTES_SOFT
+            replies.extend((-ticket, reply[at : at + step]) for at in range(0, size, step))
+        replies.append((-ticket, b""))
 
-    def refuse(self, ticket: int, leader: int) -> bool:
+    def refuse(self, ticket: int, shard: int, leader: int) -> bool:
+        self.refusing[shard] = self.generations.get(shard, 0)
         self.network.outgoing(self.peer).refused.append((ticket, leader))
         return True
 
@@ -95,60 +158,110 @@ class Forwarder:
     """Both ends of forwarding on one node.
 
     sent     request id -> what was sent and not answered, oldest first
-    under_way  shard -> [peer, how many of `sent` are there]. Invariant: of one shard at one peer at a
-             time, because a session's commands must keep their order
+    lanes    shard -> peer -> what of `sent` is there. Invariant: of one session's commands for one
+             shard only one peer has any, because they must keep their order
+    behind   shard -> (leader, session -> number of its requests that other peers have); made when it is
+             asked for
     hastened (deadline, request ids): writes that were sent to a leader which is one no longer
     next_id  never reused, also not after a restart of this process on a peer's side: a peer forgets
              requests with the connection
     """
 
-    __slots__ = ("hastened", "network", "next_id", "origins", "sent", "under_way")
+    __slots__ = ("behind", "hastened", "lanes", "network", "next_id", "origins", "sent")
 
     def __init__(self, network: Network, first_id: int) -> None:
         self.network = network
         self.sent: dict[int, Sent] = {}
-        self.under_way: dict[int, list[int]] = {}
+        self.lanes: dict[int, dict[int, Lane]] = {}
+        self.behind: dict[int, tuple[int, dict[Any, int]]] = {}
         self.next_id = first_id
         self.origins: dict[int, RemoteOrigin] = {}
         self.hastened: list[tuple[int, list[int]]] = []
 
-    def send(self, shard: int, peer: int, item: Item, after_write: bool, now_us: int) -> None:
-        """Forward the item to `peer`, which is believed to lead `shard`."""
+    def send(
+        self, shard: int, peer: int, item: Item, after_write: bool, now_us: int, until_us: int
+    ) -> None:
+        """Forward the item to `peer`, which is believed to lead `shard`; not again after `until_us`."""
         request = self.next_id
         self.next_id = request + 1
         _, _, spec, args, db, proto = item
-        self.sent[request] = Sent(peer, shard, item, now_us + self.network.outcome_wait_us)
-        under_way = self.under_way.get(shard)
-        if under_way is None:
-            self.under_way[shard] = [peer, 1]
-        else:
-            under_way[1] += 1
+        lanes = self.lanes.get(shard)
+        lane = lanes.get(peer) if lanes is not None else None
+        if lane is None:
+            lane = self.lanes.setdefault(shard, {})[peer] = Lane()
+        elif lane.refused:
+            lane.refused = False
+            lane.generation += 1
+        lane.count += 1
+        deadline = now_us + self.network.outcome_wait_us
+        self.sent[request] = Sent(peer, lane, shard, item, deadline, until_us)
+        if self.behind and shard in self.behind and self.behind[shard][0] != peer:
+            del self.behind[shard]
         frame = self.network.outgoing(peer)
         if spec is EXEC:
             commands = [(one_db, one_args) for one_db, _, one_args in args.commands]
             message = TransactionForward(request, shard, proto, args.watched, commands)
-            frame.forwards.append((request, shard, TRANSACTION, db, [encode_transaction(message)]))
+            flags = TRANSACTION | lane.generation << GENERATION_SHIFT
+            frame.forwards.append((request, shard, flags, db, [encode_transaction(message)]))
             return
-        flags = PROTO3 if proto == 3 else 0
+        flags = lane.generation << GENERATION_SHIFT
+        if proto == 3:
+            flags |= PROTO3
         if after_write:
             flags |= AFTER_WRITE
         if spec is VERSIONS:
             flags |= WATCH_VERSIONS
         frame.forwards.append((request, shard, flags, db, args))
 
-    def elsewhere(self, shard: int, leader: int) -> bool:
-        """Commands for the shard are still under way to another node than `leader`."""
-        under_way = self.under_way.get(shard)
-        return under_way is not None and under_way[0] != leader
+    def under_way(self, shard: int) -> bool:
+        """Other nodes have commands for the shard."""
+        return any(lane.count for lane in self.lanes.get(shard, {}).values())
+
+    def draining(self, shard: int, leader: int) -> bool:
+        """`leader` is refusing what was sent to it, and this node has not heard of everything yet."""
+        lane = self.lanes.get(shard, {}).get(leader)
+        return lane is not None and lane.refused and lane.count > 0
+
+    def owners_behind(self, shard: int, leader: int) -> dict[Any, int]:
+        """The sessions of which commands for the shard are under way to another node than `leader`."""
+        known = self.behind.get(shard)
+        if known is not None and known[0] == leader:
+            return known[1]
+        owners: dict[Any, int] = {}
+        if any(lane.count for peer, lane in self.lanes.get(shard, {}).items() if peer != leader):
+            for sent in self.sent.values():
+                if sent.shard == shard and sent.peer != leader:
+                    owner = owner_of(sent.item)
+                    owners[owner] = owners.get(owner, 0) + 1
+            self.behind[shard] = (leader, owners)
+        return owners
+
+    def waits(self, shard: int, leader: int, item: Item) -> bool:
+        """The item must not be sent to `leader`, or run here if that is this node, yet."""
+        for peer, lane in self.lanes.get(shard, {}).items():
+            if lane.count and (peer != leader or lane.refused):
+                break
+        else:
+            return False
+        if self.draining(shard, leader):
+            return True
+        owners = self.owners_behind(shard, leader)
+        return bool(owners) and owner_of(item) in owners
 
     def _take(self, request: int) -> Sent | None:
         """What was sent, which has its answer now."""
         known = self.sent.pop(request, None)
         if known is not None:
-            under_way = self.under_way[known.shard]
-            under_way[1] -= 1
-            if not under_way[1]:
-                del self.under_way[known.shard]
+            known.lane.count -= 1
+            if self.behind and known.shard in self.behind:
+                leader, owners = self.behind[known.shard]
+                if leader != known.peer:
+                    owner = owner_of(known.item)
+                    owners[owner] -= 1
+                    if not owners[owner]:
+                        del owners[owner]
+                        if not owners:
+                            del self.behind[known.shard]
         return known
 
     # As the leader's node
@@ -159,6 +272,9 @@ class Forwarder:
         if origin is None:
             origin = self.origins[peer] = RemoteOrigin(self.network, peer)
         for request, shard, flags, db, args in frame.forwards:
+            if not origin.accepts(shard, flags >> GENERATION_SHIFT):
+                origin.refuse(request, shard, self.network.leader_of(shard))
+                continue
             if flags & TRANSACTION and args:
                 self._received_transaction(origin, decode_transaction(args[0]))
                 continue
@@ -192,7 +308,7 @@ class Forwarder:
             origin.deliver(item[1], _BUSY)
             return
         if not accepted:
-            origin.refuse(item[1], self.network.leader_of(shard))
+            origin.refuse(item[1], shard, self.network.leader_of(shard))
 
     # As the entry node
 
@@ -204,13 +320,31 @@ class Forwarder:
             known = take(request)
             if known is not None:
                 answer(known.shard, known.item, reply)
+            elif request < 0:
+                self._part(-request, reply)
         hints = []
         for request, leader in frame.refused:
             known = take(request)
             if known is not None:
+                known.lane.refused = True
                 hints.append((known.shard, leader))
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         return hints
+
+    def _part(self, request: int, part: bytes) -> None:
+        sent = self.sent.get(request)
+        if sent is None:
+            return
+        if part:
+            sent.parts = sent.parts or []
+            sent.parts.append(part)
+            return
+        self._take(request)
+        if sent.parts:
+            reply = b"".join(sent.parts)
+        else:
+            reply = _TOO_LARGE_APPLIED if sent.item[2].write else _TOO_LARGE
+        self.network.answer(sent.shard, sent.item, reply)
 
     def lost(self, peer: int) -> None:
         """The connection to `peer` broke: nothing sent there will be answered."""
@@ -233,7 +367,7 @@ class Forwarder:
                 continue
             known = self._take(request)
             if known is not None:
-                self.network.redispatch(known.shard, known.item)
+                self.network.redispatch(known.shard, known.item, known.until_us)
         if leader and writes:
             grace_us = 2 * self.network.config.election_timeout_us
             self.hastened.append((now_us + grace_us, writes))
@@ -254,6 +388,6 @@ class Forwarder:
         if sent is None:
             return
         if sent.item[2].write:
-            self.network.unknown(sent.shard, sent.item)
+            self.network.unknown(sent.shard, sent.item, sent.until_us)
         else:
-            self.network.redispatch(sent.shard, sent.item)
+            self.network.redispatch(sent.shard, sent.item, sent.until_us)

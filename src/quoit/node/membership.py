@@ -157,6 +157,8 @@ class Membership:
         request, members, against = plan.request, plan.members, plan.against
         node, kind = request.node, request.kind
         up = {*self.network.dispatcher.connected, self.network.config.node_id}
+        # A move that ended half-way has left one more, and may be finished.
+        few = len(members.voters) <= self.network.config.replication_factor
         if kind == "add-replica" and node in members.voters:
             against.append(f"node {node} is a member already")
         elif kind == "remove-replica" and node not in members.everyone:
@@ -167,6 +169,11 @@ class Membership:
             against.append("a replica cannot be moved to where it is")
         elif kind == "move" and request.source not in members.everyone:
             against.append(f"node {request.source} is not a member")
+        elif kind == "move" and node in members.voters and few:
+            against.append(
+                f"node {node} is a member already; for fewer replicas, use remove-replica of "
+                f"node {request.source}"
+            )
         elif kind == "leader" and node not in members.voters:
             against.append(f"node {node} does not vote here, so it cannot lead")
         elif kind == "leader" and not plan.steps:

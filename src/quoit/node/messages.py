@@ -15,6 +15,7 @@ from quoit.raft.messages import RaftMessage
 
 __all__ = [
     "AFTER_WRITE",
+    "GENERATION_SHIFT",
     "PROTO3",
     "TRANSACTION",
     "CoreMessage",
@@ -42,6 +43,8 @@ TRANSACTION = 8
 """Forward flag: an EXEC; the only argument is an encoded TransactionForward."""
 AFTER_WRITE = 2
 """Forward flag: this read follows an unanswered write of its session and must join the batch."""
+GENERATION_SHIFT = 8
+"""Above the forward flags: the generation (forwarding.py)."""
 
 Forward = tuple[int, int, int, int, list[bytes]]
 """(request id, shard, flags, db, arguments)."""
@@ -169,7 +172,9 @@ class Frame(msgspec.Struct, array_like=True):
     """(shard, message)."""
     forwards: list[Forward]
     replies: list[tuple[int, bytes]]
-    """(request id, encoded RESP reply)."""
+    """(request id, encoded RESP reply). What is too large for a frame comes in parts: any number of
+    (minus the request id, part) and, as their end, (minus the request id, nothing); only the end: it
+    is too large to be sent at all."""
     refused: list[tuple[int, int]]
     """(request id, leader or 0): proven not applied, ask there."""
     leading: list[Leading]

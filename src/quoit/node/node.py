@@ -6,17 +6,18 @@ no clock, socket, thread or file beyond the seams it is given, and it must be en
 thread only.
 """
 
+from functools import partial
+
 import msgspec
 
 from quoit.base.seams import Clock, Rng, Trace
 from quoit.data.table import Spec
 from quoit.node.announce import Announcements
-from quoit.node.batch import EXEC, VERSIONS, Transaction
 from quoit.node.book import NodeBook
 from quoit.node.compaction import Compaction
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.digests import Digests
-from quoit.node.dispatcher import BUSY, Dispatcher
+from quoit.node.dispatcher import BUSY, Dispatcher, size_of
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
@@ -35,13 +36,13 @@ from quoit.node.messages import (
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
 from quoit.node.replica import Replica
-from quoit.node.router import CROSS_SHARD, Router
+from quoit.node.router import Router
 from quoit.node.session import Item, Session
 from quoit.node.setup import build_map, build_replicas, empty_replica, pinned_databases
 from quoit.node.snapshots import Snapshots
 from quoit.node.standings import Standing, Standings
 from quoit.node.status import NodeStatus, node_status
-from quoit.node.watching import WatchOrigin
+from quoit.node.transactions import Transactions
 from quoit.placement.shard_map import ShardRange
 from quoit.quorum.agreement import Ready
 from quoit.quorum.members import Members
@@ -76,6 +77,7 @@ class TurnEffects(msgspec.Struct):
 class Node:
     """One node. See the module's docstring.
 
+    transactions MULTI and WATCH
     dispatcher   where commands go and how they are answered
     persistence  what waits for the log
     leadership   which leaderships are given away
@@ -125,6 +127,7 @@ class Node:
         self.dispatcher = dispatcher = Dispatcher(
             config, clock, rng, self.router, self.counters, self.outgoing, first_id
         )
+        self.transactions = Transactions(self)
         self.connected = dispatcher.connected
         self.serving = dispatcher.serving
         self.forwarder = dispatcher.forwarder
@@ -157,6 +160,9 @@ class Node:
 
     def submit(self, session: Session, ticket: int, spec: Spec, args: list[bytes]) -> bytes | None:
         """Run a data command. The reply at once, or None: it comes out of a later `end_turn`."""
+        if session.deferred:
+            start = partial(self.submit, session, ticket, spec, args)
+            return self.transactions.defer(session, ticket, start, size_of(args))
         if spec.first_key == 0:
             return self._fan_out(session, ticket, spec, args)
         db = session.db
@@ -180,7 +186,7 @@ class Node:
             return None
         after_write = shard in unanswered
         if not after_write:
-            replica = self.serving.get(shard)
+            replica = dispatcher.settled.get(shard)
             if replica is None and self.reads_anywhere:
                 replica = self.replicas.get(shard)
             if replica is not None and replica.core.lease_valid(self.clock.now_us()):
@@ -205,49 +211,16 @@ class Node:
         self, session: Session, ticket: int, commands: list[tuple[int, Spec, list[bytes]]]
     ) -> bytes | None:
         """EXEC: run `commands` (database, spec, arguments) atomically if nothing watched changed."""
-        if session.watch_pending:
-            session.deferred.append((ticket, commands))
-            return None
-        shards = self.router.transaction(session, commands)
-        watched = [(db, key, version) for (db, key), version in session.watched.items()]
-        session.watched.clear()
-        if len(shards) > 1:
-            return CROSS_SHARD
-        if not shards:
-            if not commands:
-                return b"*0\r\n"
-            # Only commands that touch no key (OBJECT HELP): any shard can run them.
-            shards = self.router.database(session.db)
-        if self.dispatcher.full():
-            return BUSY
-        shard = shards[0]
-        session.unanswered[shard] = session.unanswered.get(shard, 0) + 1
-        transaction = Transaction(watched, commands)
-        item = (session, ticket, EXEC, transaction, session.db, session.proto)
-        self.dispatcher.dispatch(shard, item, False)
-        return None
+        return self.transactions.execute(session, ticket, commands)
 
     def watch(self, session: Session, ticket: int, keys: list[bytes]) -> bytes | None:
         """WATCH: remember the keys' versions in the session."""
-        db = session.db
-        shards = {self.router.shard(db, key): None for key in keys}
-        for watched_db, key in session.watched:
-            shards[self.router.shard(watched_db, key)] = None
-        if len(shards) != 1:
-            return CROSS_SHARD
-        if self.dispatcher.full():
-            return BUSY
-        session.watch_pending += 1
-        origin = WatchOrigin(self, session, keys)
-        item = (origin, ticket, VERSIONS, [b"WATCH", *keys], db, session.proto)
-        shard = next(iter(shards))
-        self.dispatcher.dispatch(shard, item, shard in session.unanswered)
-        return None
+        return self.transactions.watch(session, ticket, keys)
 
     def close_session(self, session: Session) -> None:
         """The client is gone. What it sent goes on; its replies are dropped."""
         session.closed = True
-        session.watched.clear()
+        session.unwatch()
 
     def reply(self, session: Session, ticket: int, reply: bytes) -> None:
         """Answer a client."""
@@ -399,15 +372,17 @@ class Node:
             if replica.core.has_ready:
                 ready = replica.core.ready()
                 if ready is not None:
-                    self._take(replica, ready, groups, now)
+                    self._take(replica, ready, groups)
                     progressed.append(replica)
         if groups:
             self.engine.write(groups)
         for replica in progressed:
-            replica.complete(now, self.wall_ms)
+            replica.complete()
         self._refresh_serving()
         if self.dispatcher.parked:
             self.dispatcher.release_parked(now)
+        if len(self.dispatcher.settled) != len(self.serving):
+            self.dispatcher.settle()
         ran = False
         for replica in self.serving.values():
             if replica.reads or replica.can_propose():
@@ -415,7 +390,7 @@ class Node:
                 ran = True
         return bool(progressed) or ran
 
-    def _take(self, replica: Replica, ready: Ready, groups: list[Group], now: int) -> None:
+    def _take(self, replica: Replica, ready: Ready, groups: list[Group]) -> None:
         shard = replica.id
         outgoing = self.outgoing
         for peer, message in ready.messages:
@@ -425,7 +400,7 @@ class Node:
             replica.damaged = False
             healed = ShardUpdate(shard, None, [], None, None, healed=True)
             self.persistence.updates.append(healed)
-        replica.absorb(ready, groups, now, self.wall_ms)
+        replica.absorb(ready, groups)
         for peer in ready.snapshot_wanted:
             replica.snapshot_for.append(peer)
 
@@ -441,6 +416,7 @@ class Node:
                     self.announcements.changed(replica, self.clock.now_us())
                 else:
                     self.serving.pop(replica.id, None)
+                    self.dispatcher.settled.pop(replica.id, None)
                     replica.step_aside()
             if replica.config_changed:
                 replica.config_changed = False
@@ -479,6 +455,7 @@ class Node:
     def forget_replica(self, shard: int) -> None:
         """The replica here was dropped."""
         self.serving.pop(shard, None)
+        self.dispatcher.settled.pop(shard, None)
         self.leader_seen.pop(shard, None)
         self.leadership.since.pop(shard, None)
 

@@ -3,6 +3,10 @@
 A leader has a few batches in flight. While they are, further commands gather in `queue`, so batches
 grow with load by themselves. A batch is run on top of those before it that are not applied yet: they
 are of the same term, so it can be agreed on only if they are (Raft's log matching).
+
+A read is run at once, and answered when it is proven that this node led then, and so knew all that was
+acknowledged. Without a lease that takes a round to a quorum. It is not run after that: a later write of
+its session may be applied by then.
 """
 
 from collections.abc import Callable
@@ -60,6 +64,8 @@ class Inflight(msgspec.Struct, gc=False):
     items: list[Item]
     replies: list[bytes]
     deadline_us: int
+    read_id: int
+    """Reads with lower ids were run before it."""
 
 
 class Replica:
@@ -69,10 +75,11 @@ class Replica:
     core      its agreement core
     state     what the engine holds of this shard; Invariant: state.applied_index <= commit index
     queue     commands that will form the next batch, oldest first
-    reads     reads that wait for a proof that the state is current
+    reads     reads that follow no unanswered write of their session; run before the next batch
     inflight  batches that were proposed and are not applied yet, oldest first
     orphans   batches of an earlier leadership of this node whose outcome the log has yet to tell
-    proving   read id -> reads that wait for that proof
+    proving   read id -> (items, replies): run, and not yet proven to have been current
+    proven    those of them that have just been
     config_changed  an entry that changes the members was applied; the node has not looked yet
     """
 
@@ -101,8 +108,8 @@ class Replica:
         self.reads: list[Item] = []
         self.inflight: list[Inflight] = []
         self.orphans: list[Inflight] = []
-        self.proving: dict[int, list[Item]] = {}
-        self.proven: list[tuple[int, list[Item]]] = []
+        self.proving: dict[int, tuple[list[Item], list[bytes]]] = {}
+        self.proven: list[tuple[list[Item], list[bytes]]] = []
         self.next_read_id = 1
         self.was_serving = False
         self.snapshot_for: list[int] = []
@@ -132,13 +139,21 @@ class Replica:
         now_ms = wall_ms if wall_ms > state.stamp_ms else state.stamp_ms
         return self.runner.read(spec, args, db, proto, now_ms, state.counts)
 
-    def _finish_reads(self, items: list[Item], wall_ms: int) -> None:
-        for item in items:
+    def _run_reads(self, reads: list[Item], now_us: int, wall_ms: int) -> None:
+        items: list[Item] = []
+        replies: list[bytes] = []
+        late: list[Item] = []
+        for item in reads:
             reply = self.read_now(item[2], item[3], item[4], item[5], wall_ms)
             if reply is None:
-                self.queue.append(item)
+                late.append(item)
             else:
-                self.host.answer(self.id, item, reply)
+                items.append(item)
+                replies.append(reply)
+        # In front: later writes of their sessions may wait there already.
+        self.queue[:0] = late
+        if items:
+            self._answer_proven(items, replies, now_us)
 
     # One turn as leader
 
@@ -146,10 +161,7 @@ class Replica:
         """Start what can start: prove waiting reads, propose the next batch."""
         if self.reads:
             reads, self.reads = self.reads, []
-            if self.core.lease_valid(now_us):
-                self._finish_reads(reads, wall_ms)
-            else:
-                self._prove(reads, now_us)
+            self._run_reads(reads, now_us, wall_ms)
         if self.can_propose():
             self._propose(now_us, wall_ms)
 
@@ -167,12 +179,21 @@ class Replica:
             inflight < config.inflight_batches_max and len(queue) >= config.pipelined_commands_min
         )
 
-    def _prove(self, items: list[Item], now_us: int) -> None:
+    def _answer_proven(self, items: list[Item], replies: list[bytes], now_us: int) -> None:
+        """These were run just now and changed nothing: answer when that was surely current."""
+        if self.core.lease_valid(now_us):
+            self._answer(items, replies)
+            return
         read_id = self.next_read_id
         self.next_read_id += 1
-        self.proving[read_id] = items
+        self.proving[read_id] = (items, replies)
         self.host.counters["reads_indexed"] += len(items)
         self.core.read(read_id, now_us)
+
+    def _answer(self, items: list[Item], replies: list[bytes]) -> None:
+        answer = self.host.answer
+        for item, reply in zip(items, replies, strict=True):
+            answer(self.id, item, reply)
 
     def _take_batch(self) -> list[Item]:
         queue = self.queue
@@ -210,35 +231,27 @@ class Replica:
                 self.inflight[-1].replies += replies
             else:
                 # A batch without effects is a read, and needs a read's proof before it is answered.
-                self._answer_unchanged(items, replies, now_us)
+                self._answer_proven(items, replies, now_us)
             return
         index, term = self.core.propose(encode_effects(effects), now_us)
         deadline = now_us + self.host.outcome_wait_us
-        self.inflight.append(Inflight(index, term, effects, items, replies, deadline))
-
-    def _answer_unchanged(self, items: list[Item], replies: list[bytes], now_us: int) -> None:
-        if self.core.lease_valid(now_us):
-            answer = self.host.answer
-            for item, reply in zip(items, replies, strict=True):
-                answer(self.id, item, reply)
-            return
-        # Run again once proven: what they see then is current, and they change nothing.
-        self._prove(items, now_us)
+        batch = Inflight(index, term, effects, items, replies, deadline, self.next_read_id)
+        self.inflight.append(batch)
 
     # Results of agreement
 
-    def absorb(self, ready: Ready, groups: list[Group], now_us: int, wall_ms: int) -> None:
+    def absorb(self, ready: Ready, groups: list[Group]) -> None:
         """Take in what was committed and proven. The engine's changes are added to `groups`; the
         node writes them all at once, then calls `complete`."""
         if ready.committed:
             self._apply(ready.committed, groups)
-        for read_id, index in ready.reads:
-            items = self.proving.pop(read_id, None)
-            if items is not None:
-                self.proven.append((index, items))
+        for read_id, _ in ready.reads:
+            # It was run when everything up to that index was applied.
+            found = self.proving.pop(read_id, None)
+            if found is not None:
+                self.proven.append(found)
         for read_id in ready.reads_failed:
-            for item in self.proving.pop(read_id, ()):
-                self.host.redispatch(self.id, item)
+            self._unproven(read_id)
 
     def _apply(self, committed: list[Entry], groups: list[Group]) -> None:
         state = self.state
@@ -275,63 +288,62 @@ class Replica:
         groups.append(([], {self.state_key: encode_state(state)}))
         self.core.applied_to(state.applied_index)
 
-    def complete(self, now_us: int, wall_ms: int) -> None:
+    def complete(self) -> None:
         """The engine holds everything applied so far: answer whom it answers."""
         applied = self.state.applied_index
         while self.inflight and self.inflight[0].index <= applied:
             self._decide(self.inflight.pop(0))
         if self.orphans:
-            decided = [orphan for orphan in self.orphans if orphan.index <= applied]
-            if decided:
-                self.orphans = [orphan for orphan in self.orphans if orphan.index > applied]
-                for orphan in decided:
+            orphans, self.orphans = self.orphans, []
+            term = self.state.applied_term
+            for orphan in orphans:
+                if orphan.index <= applied:
                     self._decide(orphan)
-        if self.proven:
-            waiting = self.proven
-            self.proven = []
-            for index, items in waiting:
-                if index > applied:
-                    self.proven.append((index, items))
-                elif self.core.is_leader:
-                    self._finish_proven(items, now_us, wall_ms)
+                elif orphan.term < term:
+                    # Later terms come later in the log: nothing of its own can follow.
+                    self._ask_again(orphan)
                 else:
-                    for item in items:
-                        self.host.redispatch(self.id, item)
+                    self.orphans.append(orphan)
+        if self.proven:
+            proven, self.proven = self.proven, []
+            for items, replies in proven:
+                self._answer(items, replies)
 
-    def _finish_proven(self, items: list[Item], now_us: int, wall_ms: int) -> None:
-        if any(item[2].write for item in items):
-            # Writes that changed nothing: the batch runs again, in its order, on the proven state. If
-            # it still changes nothing the proof holds, as nothing was applied in between.
-            self._rerun(items, now_us, wall_ms)
-        else:
-            self._finish_reads(items, wall_ms)
-
-    def _rerun(self, items: list[Item], now_us: int, wall_ms: int) -> None:
-        if self.inflight:
-            self.queue[:0] = items
+    def _unproven(self, read_id: int) -> None:
+        """No longer the leader, and the read has no proof. If a later batch was proposed it shares that
+        one's fate, for there may be a later write of its session in it, or behind it: that the batch
+        is agreed on proves that nothing else was before it was proposed; if it is not, both are run
+        again, in their order."""
+        found = self.proving.pop(read_id, None)
+        if found is None:
             return
-        state = self.state
-        stamp = max(wall_ms, state.stamp_ms)
-        effects, replies = self.runner.batch(items, stamp, state.seq, state.counts)
-        if effects is not None:
-            self.queue[:0] = items
-            return
-        for item, reply in zip(items, replies, strict=True):
-            self.host.answer(self.id, item, reply)
+        items, replies = found
+        for batch in self.inflight:
+            if batch.read_id > read_id:
+                batch.items += items
+                batch.replies += replies
+                return
+        for item in items:
+            self.host.redispatch(self.id, item)
 
     def _decide(self, inflight: Inflight) -> None:
         """The log reached the batch's index: it was this batch, or provably never will be."""
         host = self.host
         entry_term = self.core.term_at(inflight.index)
         if entry_term == inflight.term:
-            for item, reply in zip(inflight.items, inflight.replies, strict=True):
-                host.answer(self.id, item, reply)
+            # It proves what was read before it, as well (see `_unproven`).
+            for read_id in [one for one in self.proving if one < inflight.read_id]:
+                self._answer(*self.proving.pop(read_id))
+            self._answer(inflight.items, inflight.replies)
         elif entry_term is None:
             for item in inflight.items:
                 host.unknown(self.id, item)
         else:
-            for item in inflight.items:
-                host.redispatch(self.id, item)
+            self._ask_again(inflight)
+
+    def _ask_again(self, batch: Inflight) -> None:
+        for item in batch.items:
+            self.host.redispatch(self.id, item)
 
     # Losing leadership
 
@@ -342,15 +354,10 @@ class Replica:
         reads, self.reads = self.reads, []
         for item in queue + reads:
             self.host.redispatch(self.id, item)
+        for read_id in list(self.proving):
+            self._unproven(read_id)
         self.orphans += self.inflight
         self.inflight = []
-        for read_id in list(self.proving):
-            for item in self.proving.pop(read_id):
-                self.host.redispatch(self.id, item)
-        proven, self.proven = self.proven, []
-        for _, items in proven:
-            for item in items:
-                self.host.redispatch(self.id, item)
 
     def expire_waits(self, now_us: int) -> None:
         """Give up waiting for outcomes that did not come in time."""
@@ -366,7 +373,7 @@ class Replica:
         """Commands that wait here."""
         waiting = len(self.queue) + len(self.reads)
         waiting += sum(len(batch.items) for batch in self.inflight)
-        return waiting + sum(len(items) for items in self.proving.values())
+        return waiting + sum(len(items) for items, _ in self.proving.values())
 
     def reset_to(self, state: ShardState) -> None:
         """A snapshot replaced the data."""

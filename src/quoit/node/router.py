@@ -2,7 +2,7 @@
 
 from quoit.base.slots import home_slot, slot_of
 from quoit.data.table import Spec
-from quoit.node.session import Session
+from quoit.node.session import Watched
 from quoit.placement.shard_map import ShardMap
 
 __all__ = ["CROSS_SHARD", "Router", "keys_of"]
@@ -53,11 +53,11 @@ class Router:
         return self.all_shards if db == 0 else [self.home[db]]
 
     def transaction(
-        self, session: Session, commands: list[tuple[int, Spec, list[bytes]]]
+        self, watched: Watched, commands: list[tuple[int, Spec, list[bytes]]]
     ) -> list[int]:
         """The shards a MULTI touches with its watched keys."""
         found: dict[int, None] = {}
-        for db, key in session.watched:
+        for db, key in watched:
             found[self.shard(db, key)] = None
         for db, spec, args in commands:
             for shard in self.shards_of(db, spec, args):

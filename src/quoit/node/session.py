@@ -5,14 +5,21 @@ is a Session (`direct`: the reply goes to that client under the ticket) or an Or
 `deliver` knows what to do with the encoded reply.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from quoit.data.table import Spec
 
-__all__ = ["Item", "Origin", "ReplySink", "Session"]
+__all__ = ["Commands", "Item", "Origin", "ReplySink", "Session", "Watched", "owner_of"]
 
 Item = tuple[Any, int, Spec, Any, int, int]
 """(origin, ticket, spec, arguments, db, proto)."""
+
+
+Watched = dict[tuple[int, bytes], int]
+"""(db, key) -> version seen at WATCH time (View.version), for one EXEC."""
+Commands = list[tuple[int, Spec, list[bytes]]]
+"""(db, spec, arguments)."""
 
 
 class ReplySink(Protocol):
@@ -37,9 +44,15 @@ class Origin:
         """The reply for `ticket`."""
         raise NotImplementedError
 
-    def refuse(self, ticket: int, leader: int) -> bool:
+    def refuse(self, ticket: int, shard: int, leader: int) -> bool:
         """Proven not applied here, ask `leader`. False: the node should look for the leader."""
         return False
+
+
+def owner_of(item: Item) -> Any:
+    """The session that sent the item; its origin if that is of no session."""
+    origin = item[0]
+    return origin if origin.direct else getattr(origin, "session", origin)
 
 
 class Session:
@@ -52,9 +65,11 @@ class Session:
     readonly  the client asked for follower reads (READONLY)
     unanswered  shard -> count of this session's writes that wait for their outcome; a read on such
               a shard joins the batch so that a pipeline reads its own writes
-    watched   (db, key) -> version seen at WATCH time (View.version)
+    watched   what the next EXEC watches: EXEC takes it and UNWATCH drops it, each leaving an empty
+              one, so that a WATCH whose versions come late fills the one that was meant
     watch_pending  WATCHes whose versions are not known yet
-    deferred  EXECs that wait for those
+    deferred  (ticket, start, db, proto, bytes): an EXEC that waits for those, and all that came
+              behind it
     closed    the client is gone; replies are dropped
     """
 
@@ -71,7 +86,11 @@ class Session:
         self.proto = 2
         self.readonly = False
         self.unanswered: dict[int, int] = {}
-        self.watched: dict[tuple[int, bytes], int] = {}
+        self.watched: Watched = {}
         self.watch_pending = 0
-        self.deferred: list[tuple[int, list[tuple[int, Spec, list[bytes]]]]] = []
+        self.deferred: list[tuple[int, Callable[[], bytes | None], int, int, int]] = []
         self.closed = False
+
+    def unwatch(self) -> None:
+        """Forget all watched keys, also those whose WATCH has no answer yet."""
+        self.watched = {}

@@ -4,14 +4,13 @@ from typing import Protocol
 
 import msgspec
 
-from quoit.data.table import Spec
 from quoit.node.fanout import settle
-from quoit.node.session import Origin, Session
+from quoit.node.session import Origin, Session, Watched
 from quoit.wire import resp
 
-__all__ = ["WatchOrigin"]
+__all__ = ["NEVER", "WatchOrigin"]
 
-_NEVER = (1 << 63) - 1
+NEVER = (1 << 63) - 1
 """No key's version."""
 
 
@@ -22,26 +21,27 @@ class Answerer(Protocol):
         """Answer the client."""
         ...
 
-    def submit_transaction(
-        self, session: Session, ticket: int, commands: list[tuple[int, Spec, list[bytes]]]
-    ) -> bytes | None:
-        """EXEC."""
+    def resume(self, session: Session) -> None:
+        """No version is missing any more."""
         ...
 
 
 class WatchOrigin(Origin):
-    """Receives the versions of a session's watched keys.
+    """Receives the versions of a session's watched keys, for the EXEC that takes `watched`.
 
     Until it has them it counts among the session's unanswered writes: a read that the client sent
     behind the WATCH must not be answered from an older state, or EXEC would not notice a change
     between the two.
     """
 
-    __slots__ = ("db", "keys", "node", "session", "shard")
+    __slots__ = ("db", "keys", "node", "session", "shard", "watched")
 
-    def __init__(self, node: Answerer, session: Session, keys: list[bytes]) -> None:
+    def __init__(
+        self, node: Answerer, session: Session, watched: Watched, keys: list[bytes]
+    ) -> None:
         self.node = node
         self.session = session
+        self.watched = watched
         self.keys = keys
         self.db = session.db
         self.shard = -1
@@ -59,16 +59,12 @@ class WatchOrigin(Origin):
         if reply[:1] == b"-":
             # An EXEC may be waiting behind it already, and must not run as if nothing was watched.
             for key in self.keys:
-                session.watched[self.db, key] = _NEVER
+                self.watched[self.db, key] = NEVER
             self.node.reply(session, ticket, reply)
         else:
             for key, version in zip(self.keys, msgspec.msgpack.decode(reply), strict=True):
                 # The first WATCH of a key counts: a later one must not hide a change between.
-                session.watched.setdefault((self.db, key), version)
+                self.watched.setdefault((self.db, key), version)
             self.node.reply(session, ticket, resp.OK)
-        if session.watch_pending == 0:
-            deferred, session.deferred = session.deferred, []
-            for exec_ticket, commands in deferred:
-                answer = self.node.submit_transaction(session, exec_ticket, commands)
-                if answer is not None:
-                    self.node.reply(session, exec_ticket, answer)
+        if session.watch_pending == 0 and session.deferred:
+            self.node.resume(session)

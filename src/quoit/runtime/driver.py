@@ -87,6 +87,7 @@ class Driver:
         self.dialers: dict[int, Dialer] = {}
         self.servers: list[asyncio.Server] = []
         self.client_servers: list[asyncio.Server] = []
+        self.accepted: set[Acceptor] = set()
         self.heals = False
         self._scheduled = False
         self._stopped = False
@@ -126,7 +127,7 @@ class Driver:
             raise
         self.log_thread = LogThread(self.log, self.loop, self._persisted)
         server = await self.loop.create_server(
-            lambda: Acceptor(self), options.host, options.peer_port
+            lambda: Acceptor(self, self.accepted), options.host, options.peer_port
         )
         self.servers.append(server)
         for peer in options.peers:
@@ -429,6 +430,8 @@ class Driver:
             server.close()
         for dialer in self.dialers.values():
             await dialer.stop()
+        for connection in list(self.accepted):
+            connection.cut()
         self.log_thread.stop()
         await self.loop.run_in_executor(self._executor, self._close_storage)
         self._executor.shutdown()

@@ -87,8 +87,10 @@ def _source(host: str) -> tuple[str, int] | None:
 class Acceptor(asyncio.Protocol):
     """The receiving end: one per connection that a peer dialed."""
 
-    def __init__(self, events: PeerEvents) -> None:
+    def __init__(self, events: PeerEvents, accepted: "set[Acceptor] | None" = None) -> None:
+        """It is in `accepted` as long as its connection lives."""
         self.events = events
+        self.accepted: set[Acceptor] = set() if accepted is None else accepted
         self.peer = 0
         self.hello: handshake.Hello | None = None
         self.nonce = b""
@@ -98,22 +100,31 @@ class Acceptor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.accepted.add(self)
         _tune(transport)
         self.timer = asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._too_slow)
 
     def _too_slow(self) -> None:
-        if not self.peer and self.transport is not None:
+        if not self.peer:
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        if self.transport is not None:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         try:
+            while not self.peer:
+                # One by one: what follows the proof may be larger than a handshake's messages.
+                first = self.reader.feed(data, 1)
+                data = b""
+                if not first:
+                    return
+                self._shake(first[0])
             for payload in self.reader.feed(data):
-                if self.peer:
-                    self.events.peer_frame(self.peer, payload)
-                else:
-                    self._shake(payload)
-            if self.peer:
-                self.events.peer_turn()
+                self.events.peer_frame(self.peer, payload)
+            self.events.peer_turn()
         except PeerFault as error:
             if self.transport is not None:
                 address = str(self.transport.get_extra_info("peername"))
@@ -175,6 +186,7 @@ class Acceptor(asyncio.Protocol):
         if self.timer is not None:
             self.timer.cancel()
         self.transport = None
+        self.accepted.discard(self)
 
 
 class _Outgoing(asyncio.Protocol):

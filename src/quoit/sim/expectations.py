@@ -22,6 +22,7 @@ CONDITIONS: dict[str, str] = {
     "quiet_max_s": "number",
     "seen": "texts",
     "hit": "texts",
+    "kept_by_none": "number",
 }
 """Condition -> type of its value."""
 
@@ -163,6 +164,11 @@ class Expectations:
             machine.count_up()
         missing = [name for name in names if not self.world.seen.get(name)]
         return f"{', '.join(missing)} did not happen" if missing else ""
+
+    def _expect_kept_by_none(self, node: int) -> str:
+        """That node is a member of no shard any more."""
+        kept = {shard: None for shard, voters in self.world.voters.items() if node in voters}
+        return f"node {node} is still a voter of shards {list(kept)}" if kept else ""
 
     def _expect_hit(self, names: list[str]) -> str:
         """These faults touched something."""

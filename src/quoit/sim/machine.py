@@ -46,9 +46,9 @@ class WatchedNode(Node):
 
     machine: "Machine"
 
-    def _take(self, replica: Replica, ready: Ready, groups: list[Group], now: int) -> None:
+    def _take(self, replica: Replica, ready: Ready, groups: list[Group]) -> None:
         self.machine.world.took(self.machine, replica, ready)
-        super()._take(replica, ready, groups, now)
+        super()._take(replica, ready, groups)
 
 
 class Machine:

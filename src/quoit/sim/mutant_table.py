@@ -52,6 +52,7 @@ _DAMAGE = {
     **_BUSY, "faults": ["flip", "stale", "oust", "chase"], "fault_length_us": 600_000, "shards": 1,
 }  # fmt: skip
 
+_LOST = {**_BUSY, "faults": ["rollback", "wipe", "kill"], "tail_share": 0.0}
 _FLIPS = {
     **_DAMAGE, "faults": ["flip_data", "kill", "chase", "pair"],
     "flush_log_bytes": 3_000, "log_tail_entries": 0, "segment_bytes": 8_192,
@@ -362,6 +363,36 @@ MUTANTS = [
         new="state.stamp_ms = max(state.stamp_ms, effects.stamp_ms, self.host.wall_ms)",
         checks="APPLY",
         options=_CUTS,
+    ),
+    Mutant(
+        id="xM4",
+        what="a node comes back with an emptied directory under its old number",
+        module="quoit.node.standings",
+        function="Standings.refusal",
+        old="if standing.directory != known.directory:",
+        new="if standing.directory != known.directory:\n            return \"\"",
+        checks="REFUSE",
+        options=_LOST,
+    ),
+    Mutant(
+        id="xM4b",
+        what="a node comes back with an older copy of its directory",
+        module="quoit.node.standings",
+        function="Standings.refusal",
+        old="if standing.began < known.synced:",
+        new="if False:",
+        checks="REFUSE",
+        options=_LOST,
+    ),
+    Mutant(
+        id="xM4c",
+        what="what peers said is forgotten with the process",
+        module="quoit.node.node",
+        function="Node.__init__",
+        old="Standings(own, peer_marks or {})",
+        new="Standings(own, {})",
+        checks="REFUSE",
+        options={**_LOST, "faults": ["rollback", "wipe", "kill_all", "power_cut_all"]},
     ),
     Mutant(
         id="xM3",

@@ -20,8 +20,9 @@ class FrameReader:
         self.buffer = bytearray()
         self.bytes_max = bytes_max
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads completed by `data`. PeerFault when a length is 0 or over the limit."""
+    def feed(self, data: bytes, most: int = 0) -> list[bytes]:
+        """The payloads completed by `data`; no more than `most` unless that is 0, the rest at the next
+        call. PeerFault when a length is 0 or over the limit."""
         buffer = self.buffer
         buffer += data
         payloads: list[bytes] = []
@@ -35,6 +36,8 @@ class FrameReader:
                 break
             payloads.append(bytes(buffer[position + 4 : position + 4 + size]))
             position += 4 + size
+            if len(payloads) == most:
+                break
         if position:
             del buffer[:position]
         return payloads

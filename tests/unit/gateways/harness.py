@@ -2,6 +2,7 @@
 transport that keeps what is written to it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ class FakeNode:
         self.reads_wait = False
         self.submitted = 0
         self.closed: list[int] = []
+        self.watched: dict[tuple[int, int], Any] = {}
 
     def _scan(self, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.engine.items() if low <= k < high))
@@ -58,12 +60,16 @@ class FakeNode:
     def submit_transaction(
         self, session: Session, ticket: int, commands: list[tuple[int, Spec, list[bytes]]]
     ) -> bytes | None:
+        watched, session.watched = session.watched, {}
+        return self._execute(session, ticket, commands, watched)
+
+    def _execute(self, session: Session, ticket: int, commands: Any, kept: Any) -> bytes | None:
         if session.watch_pending:
-            session.deferred.append((ticket, commands))
+            start = partial(self._execute, session, ticket, commands, kept)
+            session.deferred.append((ticket, start, session.db, session.proto, 0))
             return None
-        shards = self.router.transaction(session, commands)
-        watched = [(db, key, version) for (db, key), version in session.watched.items()]
-        session.watched.clear()
+        shards = self.router.transaction(kept, commands)
+        watched = [(db, key, version) for (db, key), version in kept.items()]
         if not shards:
             return b"*0\r\n"
         if len(shards) > 1:
@@ -73,6 +79,7 @@ class FakeNode:
 
     def watch(self, session: Session, ticket: int, keys: list[bytes]) -> bytes | None:
         session.watch_pending += 1
+        self.watched[session.id, ticket] = session.watched
         self.queue.append((session, ticket, VERSIONS, [b"WATCH", *keys], session.db, session.proto))
         return None
 
@@ -104,15 +111,15 @@ class FakeNode:
             if item[2] is VERSIONS:
                 versions = msgspec.msgpack.decode(reply)
                 for key, version in zip(item[3][1:], versions, strict=True):
-                    session.watched.setdefault((item[4], key), version)
+                    self.watched[session.id, item[1]].setdefault((item[4], key), version)
                 session.watch_pending -= 1
                 reply = resp.OK
             session.sink.fill(item[1], reply)
             touched[session.id] = session
             if item[2] is VERSIONS and not session.watch_pending:
                 deferred, session.deferred = session.deferred, []
-                for ticket, commands in deferred:
-                    answer = self.submit_transaction(session, ticket, commands)
+                for ticket, start, *_ in deferred:
+                    answer = start()
                     if answer is not None:
                         session.sink.fill(ticket, answer)
         return list(touched.values())

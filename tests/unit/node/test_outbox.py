@@ -129,17 +129,28 @@ def test_a_cluster_works_with_frames_that_are_cut_everywhere(monkeypatch):
     assert cluster.idle()
 
 
-@pytest.mark.xfail(strict=True, reason="a reply may be larger than any frame that a peer takes")
-def test_no_frame_is_larger_than_what_a_peer_accepts(monkeypatch):
-    """Else the peer cuts the connection, the read is asked again, and so on for ever."""
+@pytest.fixture
+def small_frames(monkeypatch):
     monkeypatch.setattr(limits, "FRAME_BYTES_SOFT", 10_000)
     monkeypatch.setattr(limits, "FRAME_BYTES_MAX", 100_000)
+
+
+@pytest.fixture
+def reader(small_frames):
+    """A client, not at the leader, of a database of 270 kB, and its keys."""
     cluster = Cluster()
     client = Client(cluster, cluster.follower())
     client.session.db = 1
-    keys = [f"k{number}" for number in range(30)]
+    keys = [f"k{number:02}" for number in range(30)]
     for key in keys:
-        client.ask("SET", key, "v" * 9_000)
+        client.ask("SET", key, key * 3_000)
+    return client, keys
+
+
+def test_no_frame_is_larger_than_what_a_peer_accepts(reader):
+    """Else the peer cuts the connection, the read is asked again, and so on for ever."""
+    client, keys = reader
+    cluster = client.cluster
     sizes = []
     for words in (("MGET", *keys), ("KEYS", "*")):
         ticket = client.send(*words)
@@ -152,3 +163,53 @@ def test_no_frame_is_larger_than_what_a_peer_accepts(monkeypatch):
                 cluster.deliver(*frame)
         assert ticket in client.replies
     assert max(sizes) <= 100_000
+    assert client.replies[ticket - 1] == b"*30\r\n" + b"".join(
+        b"$9000\r\n%b\r\n" % (key.encode() * 3_000) for key in keys
+    )
+    assert cluster.idle()
+
+
+def test_large_and_small_replies_do_not_mix(reader):
+    client, keys = reader
+    tickets = [client.send(*words) for key in keys for words in (("MGET", key, key), ("GET", key))]
+    client.cluster.run()
+    for key, two, one in zip(keys, tickets[::2], tickets[1::2], strict=True):
+        expected = b"$9000\r\n%b\r\n" % (key.encode() * 3_000)
+        assert client.replies[two] == b"*2\r\n" + 2 * expected
+        assert client.replies[one] == expected
+
+
+def test_the_end_of_a_large_reply_may_never_come(reader):
+    """Then nothing of its first parts is in what comes later."""
+    client, keys = reader
+    cluster = client.cluster
+
+    def without_ends(source, target, frame):
+        frame.replies = [pair for pair in frame.replies if pair[1]]
+        return frame
+
+    cluster.edit = without_ends
+    ticket = client.send("MGET", *keys)
+    cluster.pass_ms(100)
+    assert ticket not in client.replies
+    cluster.edit = None
+    cluster.disconnect(client.number, cluster.leader())
+    cluster.connect(client.number, cluster.leader())
+    cluster.pass_ms(100)
+    assert client.replies[ticket].count(b"$9000") == 30
+    assert cluster.idle()
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_reply_beyond_all_bounds_is_an_error_that_says_what_became_of_the_command(
+    reader, monkeypatch, write
+):
+    monkeypatch.setattr(limits, "FORWARDED_REPLY_BYTES_MAX", 200_000)
+    client, keys = reader
+    if write:
+        reply = client.transact("SET mark 1", "MGET " + " ".join(keys))
+        assert reply.startswith(b"-UNKNOWN this was applied")
+        assert client.ask("GET", "mark") == b"$1\r\n1\r\n"
+    else:
+        assert client.ask("MGET", *keys).startswith(b"-ERR the reply is too large")
+    assert client.cluster.idle()

@@ -137,8 +137,8 @@ def test_every_kind_of_command_is_refused_when_too_much_waits():
     cluster.held = set()
     cluster.pass_ms(1_000)
     assert [client.replies[ticket] for ticket in kept] == [b":1\r\n", b":2\r\n"]
-    assert not client.session.watched
     assert client.session.watch_pending == 0
+    assert client.transact("SET a mine") == b"*-1\r\n", "its WATCH was refused"
     assert cluster.idle()
 
 

@@ -204,6 +204,111 @@ def test_a_watched_key_that_expires_is_a_change(cluster):
     assert client.transact("SET a 2") == FAILED
 
 
+# What waits behind an EXEC that waits for its WATCH
+
+
+@pytest.fixture(params=["leader", "follower"])
+def entry(cluster, request):
+    return cluster.leader() if request.param == "leader" else cluster.follower()
+
+
+def test_transactions_sent_in_one_go_keep_their_own_watches(cluster, entry):
+    client = Client(cluster, entry)
+    tickets = []
+    for number in range(3):
+        client.send_watch("{t}a")
+        tickets.append(client.send_exec("INCR {t}a", "GET {t}b"))
+        client.send("SET", "{t}b", str(number))
+    last = client.send("MGET", "{t}a", "{t}b")
+    cluster.run()
+    assert [client.replies[one] for one in tickets] == [
+        b"*2\r\n:1\r\n" + NIL,
+        b"*2\r\n:2\r\n$1\r\n0\r\n",
+        b"*2\r\n:3\r\n$1\r\n1\r\n",
+    ]
+    assert client.replies[last] == b"*2\r\n$1\r\n3\r\n$1\r\n2\r\n"
+    assert cluster.idle()
+
+
+def test_what_waits_keeps_its_database_and_protocol(cluster, entry):
+    client = Client(cluster, entry)
+    client.send_watch("a")
+    client.send_exec("SET a 1")
+    session = client.session
+    found = []
+    for db, proto in ((0, 2), (5, 3), (0, 3)):
+        session.db, session.proto = db, proto
+        client.send("SET", "x", f"in {db}")
+        found.append((client.send("GET", "x"), client.send("GET", "none")))
+    session.db, session.proto = 7, 2
+    cluster.run()
+    assert [client.replies[one] for one, _ in found] == [
+        b"$4\r\nin %d\r\n" % db for db in (0, 5, 0)
+    ]
+    assert [client.replies[one] for _, one in found] == [NIL, b"_\r\n", b"_\r\n"]
+    assert (session.db, session.proto) == (7, 2)
+    assert cluster.idle()
+
+
+@pytest.mark.parametrize("end", ["unwatch", "close"])
+def test_an_exec_that_waits_keeps_what_it_watches(cluster, entry, end):
+    client, other = Client(cluster, entry), Client(cluster, cluster.leader())
+    assert client.watch(b"a") == OK
+    other.ask("SET", "a", "theirs")
+    client.send_watch("a", "{a}b")
+    done = client.send_exec("SET a mine")
+    assert client.session.deferred
+    if end == "unwatch":
+        client.session.unwatch()
+    else:
+        client.node.close_session(client.session)
+    cluster.run()
+    assert client.replies.get(done) == (FAILED if end == "unwatch" else None)
+    assert other.ask("GET", "a") == b"$6\r\ntheirs\r\n"
+    assert cluster.idle()
+
+
+def test_a_watch_that_unwatch_overtook_counts_for_nothing(cluster, entry):
+    client, other = Client(cluster, entry), Client(cluster, cluster.leader())
+    client.send_watch("a")
+    client.session.unwatch()
+    cluster.run()
+    other.ask("SET", "a", "1")
+    assert client.transact("SET a 2") == b"*1\r\n+OK\r\n"
+
+
+def test_what_waits_is_counted_and_bounded():
+    cluster = Cluster(pending_commands_max=5, pending_bytes_max=1_000_000)
+    node = cluster.nodes[cluster.follower()]
+    client = Client(cluster, node.config.node_id)
+    watch, done = client.send_watch("a"), client.send_exec("SET a 1")
+    tickets = [client.send("SET", "b", "v" * 100) for _ in range(10)]
+    assert node.pending == 5
+    assert node.dispatcher.pending_bytes == 300
+    refused = [client.replies.get(one, b"")[:5] == b"-BUSY" for one in tickets]
+    assert refused == [False] * 3 + [True] * 7
+    cluster.run()
+    assert (client.replies[watch], client.replies[done]) == (OK, b"*1\r\n+OK\r\n")
+    assert [client.replies[one] for one in tickets[:3]] == [OK] * 3
+    assert cluster.idle()
+
+
+def test_a_watch_that_was_refused_fails_the_exec_behind_it_and_may_be_tried_again():
+    cluster = Cluster(pending_commands_max=1)
+    node = cluster.leader()
+    client, other = Client(cluster, node), Client(cluster, node)
+    other.send("SET", "b", "1")
+    watch = client.send_watch("a")
+    assert client.replies[watch].startswith(b"-BUSY")
+    cluster.run()
+    assert client.transact("SET a 1") == FAILED
+    other.send("SET", "b", "1")
+    assert client.replies[client.send_watch("a")].startswith(b"-BUSY")
+    cluster.run()
+    assert client.watch(b"a") == OK
+    assert client.transact("SET a 1") == b"*1\r\n+OK\r\n"
+
+
 # Databases 1..15: one shard each
 
 

@@ -49,7 +49,7 @@ class RespConnection:
     __slots__ = (
         "_backlog", "_base", "_closing", "_ended", "_eof", "_held", "_later", "_linger_bytes",
         "_lost", "_parser", "_reading_paused", "_slots", "_special", "_transport", "_waiting",
-        "_write_paused", "active_ms", "after", "forget_watch", "gateway", "guest", "host", "last",
+        "_write_paused", "active_ms", "after", "gateway", "guest", "host", "last",
         "lib_name", "lib_version", "made_ms", "multi", "name", "no_evict", "no_touch", "session",
         "silenced", "skip",
     )  # fmt: skip
@@ -64,7 +64,6 @@ class RespConnection:
         self.after: dict[int, Callable[[bytes], bytes]] = {}
         self.silenced = False
         self.skip = 0
-        self.forget_watch = False
         self.name = b""
         self.lib_name = b""
         self.lib_version = b""
@@ -454,18 +453,6 @@ class RespConnection:
         self.guest = guest
         self._parser.welcome(guest)
         self.refresh()
-
-    def unwatch(self) -> None:
-        """Forget all watched keys, also those whose WATCH has no answer yet."""
-        self.session.watched.clear()
-        self.forget_watch = self.session.watch_pending > 0
-
-    def watched(self, reply: bytes) -> bytes:
-        """A WATCH was answered: apply an UNWATCH that came while it waited."""
-        if self.forget_watch and not self.session.watch_pending:
-            self.session.watched.clear()
-            self.forget_watch = False
-        return reply
 
     def start_later(self, start: Callable[[], None]) -> None:
         """Call `start` once the present command has its reply slot."""

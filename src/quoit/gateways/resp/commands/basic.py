@@ -147,7 +147,7 @@ def reset(connection: "RespConnection", args: list[bytes], ticket: int) -> bytes
     connection.silenced = False
     connection.skip = 0
     connection.name = b""
-    connection.unwatch()
+    connection.session.unwatch()
     session.db = 0
     session.proto = 2
     session.readonly = False

@@ -41,7 +41,7 @@ def exec_(connection: "RespConnection", args: list[bytes], ticket: int) -> bytes
     connection.multi = None
     connection.refresh()
     if transaction.dirty:
-        connection.unwatch()
+        connection.session.unwatch()
         return b"-EXECABORT Transaction discarded because of previous errors.\r\n"
     return transaction.execute(ticket)
 
@@ -60,7 +60,7 @@ def discard(connection: "RespConnection", args: list[bytes], ticket: int) -> byt
         return b"-ERR DISCARD without MULTI\r\n"
     connection.multi = None
     connection.refresh()
-    connection.unwatch()
+    connection.session.unwatch()
     return resp.OK
 
 
@@ -81,13 +81,7 @@ def watch(connection: "RespConnection", args: list[bytes], ticket: int) -> bytes
     session = connection.session
     if len(session.watched) + len(args) > limits.TRANSACTION_COMMANDS_MAX:
         return b"-ERR too many watched keys\r\n"
-    # Why: an UNWATCH may still wait for earlier WATCHes; it must not forget this one. What stays
-    # watched instead can only make EXEC fail once too often.
-    connection.forget_watch = False
-    answer = connection.host.node.watch(session, ticket, args[1:])
-    if answer is None:
-        connection.after[ticket] = connection.watched
-    return answer
+    return connection.host.node.watch(session, ticket, args[1:])
 
 
 @own(
@@ -102,5 +96,5 @@ def unwatch(connection: "RespConnection", args: list[bytes], ticket: int) -> byt
     """UNWATCH."""
     # Inside MULTI (ticket -1) EXEC has taken the watched keys already: nothing is left to forget.
     if ticket >= 0:
-        connection.unwatch()
+        connection.session.unwatch()
     return resp.OK
