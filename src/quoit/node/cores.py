@@ -62,20 +62,26 @@ def _check_engine(node: Owner, members: Members, found: ShardRecovery, state: Sh
     found.must_reach = max(found.must_reach, last)
     found.must_term = max(found.must_term, last_term, found.hard_state.term)
     owed = (found.must_reach, found.must_term)
-    _start_over(node, members, found, state, owed)
+    # Not written before something comes to take the place of what the log has: until then each start
+    # finds the same, and an engine that people put back finds its log (ADR 12).
+    node.persistence.postponed[found.shard] = _emptied(members, found, state, owed)
 
 
-def _start_over(
-    node: Owner,
+def _start_over(node: Owner, members: Members, found: ShardRecovery, state: ShardState) -> None:
+    _update(node, _emptied(members, found, state))
+
+
+def _emptied(
     members: Members,
     found: ShardRecovery,
     state: ShardState,
     owed: tuple[int, int] | None = None,
-) -> None:
+) -> ShardUpdate:
+    """The log starts over behind what the engine holds."""
     found.entries, found.chosen = [], 0
     found.compacted = (state.applied_index, state.applied_term)
     meta = SnapshotMeta(state.applied_index, state.applied_term, members)
-    _update(node, ShardUpdate(found.shard, None, [], meta, None, damaged=owed))
+    return ShardUpdate(found.shard, None, [], meta, None, damaged=owed)
 
 
 def _raft(

@@ -29,6 +29,7 @@ class Persistence:
     updates  for the next write; marks and after: what to tell the cores and the peers behind it
     write    the write that is not durable yet, or None; write_marks and write_after belong to it
     held     nothing more may be written before the engine has been flushed
+    postponed  shard -> what the log must say before anything replaces what it has of the shard
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Persistence:
         self.write_after: list[Message] = []
         self.started_us = 0
         self.held = False
+        self.postponed: dict[int, ShardUpdate] = {}
         self.ask_for_room_us = 0
 
     def take(self, replica: Replica, ready: Ready) -> None:
@@ -59,6 +61,8 @@ class Persistence:
         shard = replica.id
         if ready.hard_state is not None or ready.entries or ready.snapshot is not None:
             entries = ready.entries
+            if shard in self.postponed and (entries or ready.snapshot is not None):
+                self.updates.append(self.postponed.pop(shard))
             self.updates.append(
                 ShardUpdate(
                     shard, ready.hard_state, entries, ready.snapshot, None, chosen=ready.chosen
@@ -128,6 +132,7 @@ class Persistence:
         """The replica here is being dropped: nothing that waits for the log may be said any more, or
         its acknowledgements would count for the empty one that may come after it."""
         self.updates = [update for update in self.updates if update.shard != shard]
+        self.postponed.pop(shard, None)
         self.marks = [mark for mark in self.marks if mark[0].id != shard]
         self.write_marks = [mark for mark in self.write_marks if mark[0].id != shard]
         self.after = [message for message in self.after if message[0] != shard]

@@ -105,3 +105,59 @@ def test_two_shards_heal_each_from_its_leader():
     assert not any(replica.core.damaged for replica in cluster.nodes[1].replicas.values())
     assert Client(cluster, 1).ask("DBSIZE") == b":80\r\n"
     assert cluster.engines[1].data == cluster.engines[2].data == cluster.engines[3].data
+
+
+def test_a_majority_that_lost_its_engines_can_have_them_back():
+    """The logs are as they were: nothing but a leader's entries or snapshot replaces what they hold."""
+    cluster = Cluster(**SHORT)
+    fill(cluster)
+    lost = cluster.followers()
+    for node in (1, 2, 3):
+        cluster.stop(node)
+    kept = {node: cluster.engines[node] for node in lost}
+    for _ in range(2):
+        for node in (1, 2, 3):
+            if node in lost:
+                cluster.engines[node] = type(kept[node])(crashable=True)
+            cluster.start(node)
+        cluster.pass_ms(2_000)
+        assert all(cluster.nodes[node].replicas[0].core.damaged for node in lost)
+        assert not any(node.serving for node in cluster.nodes.values())
+        for node in (1, 2, 3):
+            cluster.stop(node)
+    for node in lost:
+        cluster.engines[node] = kept[node]
+    for node in (1, 2, 3):
+        cluster.start(node)
+    cluster.pass_ms(2_000)
+    assert not any(cluster.nodes[node].replicas[0].core.damaged for node in lost)
+    assert Client(cluster, lost[0]).ask("DBSIZE") == b":40\r\n"
+
+
+def test_what_it_owes_outlives_a_restart_behind_the_snapshot():
+    """It had made entries durable that its leader cannot commit without it: a snapshot does not heal it."""
+    cluster = Cluster(**SHORT)
+    fill(cluster)
+    leader = cluster.leader()
+    node, other = cluster.followers()
+    cluster.stop(other)
+    cluster.slow = {(node, leader)}
+    client = Client(cluster, leader)
+    client.send("SET", "more", "1")
+    cluster.pass_ms(20)
+    last = cluster.nodes[node].replicas[0].core.last_index
+    assert last > cluster.nodes[leader].replicas[0].core.commit_index
+    lose_engine(cluster, node)
+    assert cluster.nodes[node].replicas[0].core.must_reach == last
+    cluster.release()
+    for _ in range(20):
+        cluster.pass_ms(10)
+        if cluster.nodes[node].replicas[0].state.applied_index:
+            break
+    assert 0 < cluster.nodes[node].replicas[0].state.applied_index < last
+    for _ in range(2):
+        cluster.pass_ms(10)
+        core = cluster.nodes[node].replicas[0].core
+        assert core.damaged and core.must_reach == last
+        cluster.power_off(node, kept=1_000)
+        cluster.start(node)
