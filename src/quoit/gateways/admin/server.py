@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from quoit.gateways.admin.access import HEALTH, host_is_local, is_loopback, token_fits
+from quoit.gateways.admin.health import find_node, losses
 from quoit.gateways.admin.metrics import StatusCollector
 from quoit.gateways.admin.shards import add_shard_routes
 from quoit.node.status import NodeStatus
@@ -41,6 +42,7 @@ async def serve_admin(host: Host, address: str, port: int, password: str = "") -
     routes = _Routes(host)
     app.router.add_get("/livez", routes.live)
     app.router.add_get("/readyz", routes.ready)
+    app.router.add_get("/healthz/cluster", routes.cluster)
     app.router.add_get("/v1/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
     add_shard_routes(app, host)
@@ -70,7 +72,7 @@ def _guard(local: bool, password: str) -> Any:
             return _error(
                 404,
                 "NOT_FOUND",
-                "there are /livez /readyz /v1/status /v1/cluster "
+                "there are /livez /readyz /healthz/cluster /v1/status /v1/cluster "
                 "/v1/shards/ID/operation(s) /metrics",
             )
         except web.HTTPMethodNotAllowed:
@@ -115,6 +117,23 @@ class _Routes:
         else:
             text = "ok\n" if good else "not ready; see ?verbose\n"
         return web.Response(text=text, status=200 if good else 503)
+
+    async def cluster(self, request: web.Request) -> web.Response:
+        """200 if every shard accepts writes, else 503; `?maintenance=NODE`: 200 if every shard still
+        would when that node stops, else 412."""
+        status = self._status()
+        name = request.query.get("maintenance", "")
+        node = find_node(status, name) if name else 0
+        if name and not node:
+            known = " ".join(peer.name for peer in status.peers)
+            return _error(
+                400, "NO_SUCH_NODE", f"there is no node {name!r}; the cluster has {known}"
+            )
+        lost = losses(status, node)
+        if not lost:
+            return web.Response(text="ok\n")
+        what = f"without {name} these would accept no writes" if name else "no writes accepted"
+        return web.Response(text="\n".join([f"{what}:", *lost]) + "\n", status=412 if name else 503)
 
     async def status(self, request: web.Request) -> web.Response:
         """NodeStatus as JSON."""

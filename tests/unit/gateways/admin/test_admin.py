@@ -239,3 +239,34 @@ def test_every_counter_of_a_node_is_a_metric() -> None:
     source = inspect.getsource(node.Node.__init__)
     for key in metrics._COUNTERS:
         assert f'"{key}"' in source, f"the node has no counter {key}"
+
+
+def test_the_cluster_is_whole_or_would_not_be_without_a_node() -> None:
+    async def questions(driver: FakeDriver, get: Client) -> None:
+        peers = [
+            PeerStatus(number, f"n{number}", "127.0.0.1", 0, 0, 0, True, 0) for number in (1, 2, 3)
+        ]
+        driver.node.now.peers[:] = peers
+        for shard in driver.node.now.shards:
+            shard.replicas = [1, 2, 3]
+        assert (await get("/healthz/cluster"))[0] == 200
+        for name in ("n1", "n3", "2"):
+            assert (await get(f"/healthz/cluster?maintenance={name}"))[0] == 200
+        status, text, _ = await get("/healthz/cluster?maintenance=n9")
+        assert (status, "the cluster has n1 n2 n3" in text) == (400, True)
+        peers[1].connected = False
+        assert (await get("/healthz/cluster"))[0] == 200
+        assert (await get("/healthz/cluster?maintenance=n2"))[0] == 200
+        status, text, _ = await get("/healthz/cluster?maintenance=n3")
+        assert status == 412
+        assert "shard 0: 1 of 3 voters, 2 needed" in text
+        # This node's own replica counts for nothing while it is damaged.
+        driver.node.now.shards[1].role = "damaged"
+        status, text, _ = await get("/healthz/cluster")
+        assert (status, text) == (503, "no writes accepted:\nshard 1: 1 of 3 voters, 2 needed\n")
+        driver.node.now.shards[1].role = "follower"
+        driver.node.now.consensus = "paxos/all"
+        status, text, _ = await get("/healthz/cluster")
+        assert (status, "2 of 3 voters, 3 needed" in text) == (503, True)
+
+    ask(questions)
