@@ -8,10 +8,10 @@ import pytest
 from quoit.cli.cluster import LocalCluster
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+@pytest.fixture(params=["raft", "paxos"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalCluster]:
     found = LocalCluster(tmp_path / "cluster")
-    found.create(3, 0, 0)
+    found.create(3, 0, 0, request.param)
     try:
         for node in found.nodes:
             found.launch(node)

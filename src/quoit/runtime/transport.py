@@ -290,15 +290,15 @@ class Dialer:
         backoff = _BACKOFF_FIRST_S
         while True:
             try:
-                _, protocol = await asyncio.wait_for(
-                    loop.create_connection(
+                # Not wait_for: that loses a cancellation which comes together with the connection
+                # (CPython issue 86296), and stop() would wait for ever.
+                async with asyncio.timeout(_HANDSHAKE_S):
+                    _, protocol = await loop.create_connection(
                         lambda: _Outgoing(self),
                         self.address.host,
                         self.address.peer_port,
                         local_addr=_source(self.events.options.host),
-                    ),
-                    _HANDSHAKE_S,
-                )
+                    )
             except (OSError, TimeoutError):
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, _BACKOFF_MAX_S)

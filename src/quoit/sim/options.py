@@ -170,8 +170,9 @@ def draw(
     if quorum == "all" or size < 3:
         kinds = [kind for kind in kinds if kind not in LOSING]
     tail_share = rng.choice((0.0, 0.0, 0.01, 0.05))
-    if any(kind in LOSING for kind in kinds):
-        # Where one of three is gone for good, a network that is late all the time elects nobody.
+    if quorum == "all" or any(kind in LOSING for kind in kinds):
+        # Where one of three is gone for good, or each may lead by itself, a network that is later than
+        # an election time-out all the time keeps nobody elected.
         tail_share = 0.0
     # Some faults show only where segments of the log begin and end.
     often = "full" in kinds or "crash_point" in kinds
