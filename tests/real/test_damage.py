@@ -1,6 +1,7 @@
 """Bytes change under real nodes (faults.md, D2 and D7): in the data, in the log, in the mark. The node
 heals without hands, and what it then serves as leader is what was acknowledged, all of it."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ import redis
 
 from quoit.cli.cluster import LocalCluster
 from quoit.cli.main import dispatch
+from quoit.sim.checkers.linearizable import LEGAL, check
+from quoit.sim.history import OK
 from quoit.storage.mark import SLOT_BYTES
+from tests.real.load import Load, to_history
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -204,6 +208,58 @@ def test_data_that_are_damaged_while_their_leader_runs_are_not_served(
     _until(lambda: _is_whole(cluster, node), "the node")
     assert node["pid"] == pid and cluster.running(node)
     _check(cluster, node)
+
+
+def _times(node: Node, event: str) -> int:
+    return (Path(node["data"]) / "log.txt").read_text().count(event)
+
+
+def _damage_and_heal(cluster: LocalCluster, node: Node) -> None:
+    before = _times(node, "engine_rebuilt")
+    _until(lambda: _has_short_log(cluster, node), "a short log")
+    cluster.kill(node)
+    _flip_table(node)
+    cluster.launch(node)
+    _until(lambda: _is_whole(cluster, node), "the node")
+    _lead(cluster, node)
+    # The load reads what is in memory; this reads the rest.
+    client = redis.Redis(port=_port(node), socket_timeout=1, retry=None)
+    with contextlib.suppress(redis.RedisError):
+        for number in range(KEYS):
+            assert client.get(f"k{number}") == _value(number)
+    _until(lambda: _times(node, "engine_rebuilt") > before, "the repair")
+    _until(lambda: _is_whole(cluster, node), "the node")
+
+
+def test_leaders_whose_data_are_damaged_under_load_lose_nothing(
+    make: Callable[[str], ShortLogs],
+) -> None:
+    cluster = make("raft")
+    load = Load([_port(node) for node in cluster.nodes])
+    load.start()
+    for _ in range(2):
+        time.sleep(0.3)
+        node = cluster.leader(0)
+        assert node is not None
+        _damage_and_heal(cluster, node)
+        load.rotate_keys()
+    load.stop()
+    history = to_history(load)
+    verdict = check(history)
+    assert verdict.result == LEGAL, verdict.report()
+    assert history.count(OK) > 300, "too few operations for the test to mean anything"
+    written = sorted({operation.key for operation in load.operations})
+    seen = []
+    for node in cluster.nodes:
+        _lead(cluster, node)
+        seen.append(redis.Redis(port=_port(node), socket_timeout=5).mget(written))
+    assert seen[0] == seen[1] == seen[2]
+    now = time.monotonic_ns()
+    for key, value in zip(written, seen[0], strict=True):
+        read = history.invoke("final", "get", key.encode(), now_us=now // 1000)
+        history.complete(read, OK, value, now_us=now // 1000)
+    verdict = check(history)
+    assert verdict.result == LEGAL, verdict.report()
 
 
 def _segment(node: Node) -> tuple[Path, int]:

@@ -70,7 +70,8 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
     text = f"{leaders}; {len(up)} of {len(peers)} nodes live; {lose}."
     damaged = [shard for shard in shards if shard.get("role") == "damaged"]
     if damaged:
-        text += f" {len(damaged)} replicas of this node are damaged and not counted yet."
+        verb = "is" if len(damaged) == 1 else "are"
+        text += f" {len(damaged)} of this node's replicas {verb} damaged and not counted yet."
     if status.get("rebuilding"):
         text += " This node's data were damaged; they come anew from the other replicas."
     well = not (headless or damaged or status.get("rebuilding"))

@@ -33,7 +33,7 @@ from quoit.runtime.log_thread import LogThread
 from quoit.runtime.manifest import check_manifest
 from quoit.runtime.nodes_file import read_view, view_of, write_view
 from quoit.runtime.options import NodeOptions, PeerAddress
-from quoit.runtime.quarantine import Quarantine
+from quoit.runtime.quarantine import HEALS, STAYS, Quarantine
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
@@ -124,7 +124,7 @@ class Driver:
             self._recover(number, remembered)
         except EngineDamaged as error:
             self.heals = self._quarantine.found(error, self.clock.wall_ms())
-            raise
+            raise EngineDamaged(f"{error}{HEALS if self.heals else STAYS}") from error
         self.log_thread = LogThread(self.log, self.loop, self._persisted)
         server = await self.loop.create_server(
             lambda: Acceptor(self, self.accepted), options.host, options.peer_port
@@ -336,9 +336,10 @@ class Driver:
         if self._stopped:
             return
         self._stopped = True
-        if error is not None and self._quarantine.found(error, self.clock.wall_ms()):
-            self.heals = True
-            message += "; it starts again, and its peers repair what is damaged"
+        if error is not None:
+            self.heals = self._quarantine.found(error, self.clock.wall_ms())
+        if self.heals or isinstance(error, EngineDamaged):
+            message += HEALS if self.heals else STAYS
         logger.error("node_failed", reason=message)
         for server in self.servers + self.client_servers:
             server.close()

@@ -24,7 +24,14 @@ import structlog
 from quoit.base.errors import Corruption, DiskFault, Diverged, EngineDamaged
 from quoit.runtime.disk import RealDisk
 
-__all__ = ["Quarantine"]
+__all__ = ["HEALS", "STAYS", "Quarantine"]
+
+HEALS = "; it starts again, and its peers repair what is damaged"
+STAYS = (
+    "; nothing was changed or removed. It is not repaired by itself, because there are no peers, or "
+    "because this was the fourth time within an hour: check disk and memory"
+)
+"""What to add to the reason, for people."""
 
 _NAME = "damage.json"
 _DATA = "data"

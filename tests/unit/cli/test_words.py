@@ -35,6 +35,15 @@ def test_the_sentence_is_true(leaders: list[int], up: list[int], good: bool, wor
     assert words in text
 
 
+def test_damage_on_this_node_is_said() -> None:
+    status = _status([1, 1], [1, 2, 3])
+    status["shards"][0]["role"] = "damaged"
+    healthy, text = sentence(status)
+    assert not healthy and "1 of this node's replicas is damaged" in text
+    healthy, text = sentence({**_status([1, 1], [1, 2, 3]), "rebuilding": "block 7"})
+    assert not healthy and "they come anew from the other replicas" in text
+
+
 SLOTS = (100, 200)
 
 

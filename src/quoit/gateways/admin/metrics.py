@@ -73,6 +73,9 @@ class StatusCollector(Collector):
         uptime = GaugeMetricFamily("quoit_uptime_seconds", "Seconds since the node started")
         uptime.add_metric([], status.uptime_ms / 1000)
         yield uptime
+        rebuilding = GaugeMetricFamily("quoit_rebuilding", "1 while damaged data come from peers")
+        rebuilding.add_metric([], int(bool(status.rebuilding)))
+        yield rebuilding
         yield from _nodes(status)
         for name, text, value in _SHARD_GAUGES:
             family = GaugeMetricFamily(name, text, labels=["shard"])

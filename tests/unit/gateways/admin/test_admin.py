@@ -181,6 +181,9 @@ def test_ready_means_every_shard_can_be_reached_and_live_does_not() -> None:
 def test_a_damaged_replica_is_not_ready() -> None:
     assert all(readiness(make_status(), False).values())
     assert not all(readiness(make_status(role="damaged"), False).values())
+    rebuilding = make_status()
+    rebuilding.rebuilding = "block 7"
+    assert not readiness(rebuilding, False)["data-are-not-being-rebuilt"]
 
 
 def test_a_taken_port_is_an_error_at_start() -> None:
@@ -218,6 +221,7 @@ def test_metrics_tell_what_the_status_tells() -> None:
     assert samples["quoit_shard_log_entries", "0"] == 10
     assert samples["quoit_shard_pending_commands", "0"] == 4
     assert samples["quoit_uptime_seconds", ""] == 1.5
+    assert samples["quoit_rebuilding", ""] == 0
     assert samples["quoit_log_bytes_total", ""] == make_status().counters["log_bytes"]
 
 
