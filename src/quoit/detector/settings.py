@@ -19,7 +19,7 @@ class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeat intervals that are remembered per peer."""
     min_deviation_us: int = 100_000
     """Floor of the standard deviation: on a very regular link one scheduling delay is no failure."""
-    sample_max_us: int = 1_000_000
+    sample_max_us: int = 2_000_000
     """A longer interval is remembered as this: one outage must not make the next one hard to see."""
 
     probe_us: int = 1_000_000

@@ -26,6 +26,7 @@ _SLICE_US = 30_000
 """A starved node runs for so long..."""
 _SLICE_FRAMES = 4
 """...and handles so many frames then."""
+_SETTLE_US = 5 * _SECOND
 
 _TICK, _BEAT, _FRAME, _CRASH, _START, _PAUSE, _STARVE = range(7)
 
@@ -188,11 +189,11 @@ class _World:
             self.sleep(node, self.rng.randrange(low, high))
         else:
             node.starved_until = self.now + self.rng.randrange(10 * _SECOND, 40 * _SECOND)
-            node.sick_until = max(node.sick_until, node.starved_until + 5 * _SECOND)
+            node.sick_until = max(node.sick_until, node.starved_until + _SETTLE_US)
 
     def sleep(self, node: _Node, length: int) -> None:
         node.asleep_until = max(node.asleep_until, self.now + length)
-        node.sick_until = max(node.sick_until, node.asleep_until + 5 * _SECOND)
+        node.sick_until = max(node.sick_until, node.asleep_until + _SETTLE_US)
 
     def crash(self, node: _Node) -> None:
         if node.up:
@@ -268,7 +269,8 @@ class _World:
         for event in detector.events():
             peer = self.nodes[event.peer]
             if event.kind is EventKind.SUSPECT:
-                self.outcome.suspected += peer.up
+                # While a node comes back, those who had lost it see it half-way.
+                self.outcome.suspected += peer.up and self.now > peer.began_us + _SETTLE_US
             elif event.kind is EventKind.UNREACHABLE:
                 if peer.up:
                     self.outcome.unreachable += 1
