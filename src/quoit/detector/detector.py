@@ -154,7 +154,7 @@ class Detector:
         passed = now_us - self._tick_us
         self._tick_us = now_us
         isolated = self.isolated
-        for relay in self._relays.expire(now_us):
+        for relay in self._relays.overdue(now_us):
             self._ack(relay.origin, relay.probe, relay.target, 0)
         stretch = self.health.multiplier
         for peer in self.peers.values():

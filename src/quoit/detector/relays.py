@@ -14,7 +14,11 @@ class Relay(msgspec.Struct):
     origin: NodeId
     probe: int
     target: NodeId
+    tell_us: int
+    """Then the origin hears that the target has not been reached yet..."""
     until_us: int
+    """...and until then it still hears if it was after all."""
+    told: bool = False
 
 
 class Relays:
@@ -32,10 +36,12 @@ class Relays:
         return len(self._relays) >= self._max
 
     def add(self, own: int, origin: NodeId, request: PingRequest, now_us: int) -> None:
-        """A probe with the number `own` went out. Its failure is told at four fifths of the time that the
-        origin waits, so that the answer arrives in time (Lifeguard, section 4.1)."""
-        until_us = now_us + max(0, request.wait_us) * 4 // 5
-        self._relays[own] = Relay(origin, request.probe, request.target, until_us)
+        """A probe with the number `own` went out. Its failure is told at half of the time that the origin
+        waits, so that the word arrives in time on a slow link too (Lifeguard's nack, section 4.1)."""
+        wait_us = max(0, request.wait_us)
+        self._relays[own] = Relay(
+            origin, request.probe, request.target, now_us + wait_us // 2, now_us + wait_us
+        )
 
     def take(self, own: int, target: NodeId) -> Relay | None:
         """`target` answered the probe `own`. None if that was no relay, or is over."""
@@ -44,14 +50,22 @@ class Relays:
             return None
         return self._relays.pop(own)
 
-    def expire(self, now_us: int) -> list[Relay]:
-        """Those that were not answered in time, which are then forgotten."""
+    def overdue(self, now_us: int) -> list[Relay]:
+        """Those whose failure is to be told now; each once. What is over is forgotten."""
         if not self._relays:
             return []
-        over = [own for own, relay in self._relays.items() if now_us >= relay.until_us]
-        return [self._relays.pop(own) for own in over]
+        for own in [own for own, relay in self._relays.items() if now_us >= relay.until_us]:
+            if self._relays[own].told:
+                del self._relays[own]
+        late = [
+            relay for relay in self._relays.values() if now_us >= relay.tell_us and not relay.told
+        ]
+        for relay in late:
+            relay.told = True
+        return late
 
     def shift(self, by_us: int) -> None:
         """This node was paused for so long."""
         for relay in self._relays.values():
+            relay.tell_us += by_us
             relay.until_us += by_us

@@ -186,7 +186,8 @@ class _World:
             self.restart(node)
         elif what == _PAUSE:
             low, high = self.conditions.pause_us
-            self.sleep(node, self.rng.randrange(low, high))
+            if self.now >= node.asleep_until:
+                self.sleep(node, self.rng.randrange(low, high))
         else:
             node.starved_until = self.now + self.rng.randrange(10 * _SECOND, 40 * _SECOND)
             node.sick_until = max(node.sick_until, node.starved_until + _SETTLE_US)
