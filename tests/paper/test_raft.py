@@ -760,6 +760,7 @@ def test_a_damaged_follower_is_not_counted_and_is_searched_anew() -> None:
     assert raft.commit_index >= index
     # Nobody writes: empty entries bring it past what it owes.
     cluster.run_us(2_000_000)
-    assert raft.commit_index == 10
+    # Twice as many each time, as the leader does not know how many it needs.
+    assert 10 <= raft.commit_index < 30
     assert raft.progress[3].voting
     assert not cluster.members[3].raft.damaged
