@@ -12,7 +12,7 @@ from quoit.base.check import invariant
 from quoit.base.ids import NodeId
 from quoit.placement.chain import Chain, level
 from quoit.placement.leaders import choose_leaders
-from quoit.placement.ring import NodeInfo, Ring, position
+from quoit.placement.ring import NodeInfo, Preference, Ring, position
 from quoit.placement.shares import Shares
 
 __all__ = ["assign"]
@@ -34,7 +34,7 @@ def assign(
     invariant(len(before) == len(names), "a previous placement for each shard")
     shares = Shares.of(nodes, len(names), replication_factor)
     ring = Ring(nodes)
-    orders = [ring.clockwise(position(name)) for name in names]
+    orders = [Preference(ring.walk(position(name))) for name in names]
     placing = _Placing(shares, orders, before, replication_factor)
     placing.keep()
     placing.fill()
@@ -47,7 +47,7 @@ class _Placing:
 
     shares    what each node should hold
     orders    each shard's nodes in order of preference
-    ranks     the same as place in that order, by node
+    members   zone -> its nodes
     before    each shard's replicas in the previous placement
     factor    replicas that each shard shall have
     replicas  each shard's replicas now. Invariant: distinct, and no zone above its maximum
@@ -61,8 +61,8 @@ class _Placing:
         "factor",
         "fresh",
         "held",
+        "members",
         "orders",
-        "ranks",
         "replicas",
         "shares",
         "vacated",
@@ -71,13 +71,15 @@ class _Placing:
     def __init__(
         self,
         shares: Shares,
-        orders: list[list[NodeId]],
+        orders: Sequence[Preference],
         before: Sequence[Replicas],
         factor: int,
     ) -> None:
         self.shares = shares
         self.orders = orders
-        self.ranks = [{node: rank for rank, node in enumerate(order)} for order in orders]
+        self.members: dict[str, set[NodeId]] = {zone: set() for zone in shares.zone_max}
+        for node, zone in shares.zone_of.items():
+            self.members[zone].add(node)
         self.before = before
         self.factor = factor
         self.replicas: list[list[NodeId]] = [[] for _ in orders]
@@ -122,18 +124,70 @@ class _Placing:
         reserved = sum(max(0, low[node] - len(held)) for node, held in self.held.items())
         for shard, replicas in enumerate(self.replicas):
             while len(replicas) < self.factor:
-                allowed = [node for node in self.orders[shard] if self._fits(shard, node)]
-                bound = high if missing > reserved else low
-                with_room = [node for node in allowed if len(self.held[node]) < bound[node]]
-                below_high = [node for node in allowed if len(self.held[node]) < high[node]]
-                node = (with_room or below_high or allowed)[0]
+                node = self._first_choice(shard, high if missing > reserved else low)
                 reserved -= len(self.held[node]) < low[node]
                 missing -= 1
                 self._add(shard, node)
 
+    def _first_choice(self, shard: int, bound: dict[NodeId, int]) -> NodeId:
+        """The most preferred node that the rules allow: below `bound`, else below its high bound, else
+        any."""
+        high = self.shares.replicas.high
+        below_high = allowed = 0
+        for node in self.orders[shard]:
+            held = len(self.held[node])
+            if held >= bound[node] and (below_high or (allowed and held >= high[node])):
+                continue
+            if not self._fits(shard, node):
+                continue
+            if held < bound[node]:
+                return node
+            if held < high[node]:
+                below_high = node
+            allowed = allowed or node
+        return below_high or allowed
+
     def level(self) -> None:
         """Bring all nodes within their bounds."""
-        level(self.shares.replicas, lambda node: len(self.held[node]), self._handover, self._apply)
+        level(
+            self.shares.replicas,
+            lambda node: len(self.held[node]),
+            self._reachable,
+            self._handover,
+            self._apply,
+        )
+
+    def _reachable(
+        self, source: NodeId, among: set[NodeId], chain: Chain, free: bool
+    ) -> set[NodeId]:
+        """Those for which `_handover` finds a shard; whole zones at a time, which is what makes large
+        clusters fast."""
+        zone_of, members = self.shares.zone_of, self.members
+        zone = zone_of[source]
+        crossing = {shard for shard, a, b in chain if zone_of[a] != zone_of[b]}
+        left = set(among)
+        if free:
+            for shard in self.held[source]:
+                for node in self.before[shard]:
+                    if node in left and shard in self.vacated[node]:
+                        if zone_of[node] == zone or (
+                            shard not in crossing and self._fits(shard, node)
+                        ):
+                            left.discard(node)
+        for shard in self.fresh[source] if free else self.held[source]:
+            if not left:
+                break
+            replicas = self.replicas[shard]
+            if shard in crossing:
+                left -= (left & members[zone]).difference(replicas)
+                continue
+            zones = [zone_of[node] for node in replicas]
+            most = self.shares.zone_max
+            kept = left.intersection(replicas)
+            for full in {z for z in zones if z != zone and zones.count(z) >= most[z]}:
+                kept |= left & members[full]
+            left = kept
+        return among - left
 
     def _handover(self, source: NodeId, target: NodeId, chain: Chain, free: bool) -> int | None:
         """The shard to hand over: rather where the source only follows, rather one that prefers the
@@ -151,7 +205,7 @@ class _Placing:
             if not same_zone and (shard in crossing or not self._fits(shard, target)):
                 continue
             leads = self.before[shard][:1] == (source,)
-            key = (leads, self.ranks[shard][target], shard)
+            key = (leads, self.orders[shard].rank(target), shard)
             if best is None or key < best:
                 best = key
         return None if best is None else best[-1]

@@ -14,10 +14,11 @@ possible. The tests compare it with an exact solution.
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from quoit.base.errors import InvariantViolated
 from quoit.base.ids import NodeId
 from quoit.placement.shares import Bounds
 
-__all__ = ["Chain", "Handover", "level"]
+__all__ = ["Chain", "Handover", "Reachable", "level"]
 
 Chain: TypeAlias = list[tuple[int, NodeId, NodeId]]
 """Hand-overs (number of the shard, from, to), each beginning where the one before ends."""
@@ -26,10 +27,14 @@ Handover: TypeAlias = Callable[[NodeId, NodeId, Chain, bool], int | None]
 """The best shard to hand over from one node to another after a chain; None if there is none. The
 last argument asks for free ones only."""
 
+Reachable: TypeAlias = Callable[[NodeId, set[NodeId], Chain, bool], set[NodeId]]
+"""Of the given nodes, those for which `Handover` would find a shard from the first node."""
+
 
 def level(
     bounds: Bounds,
     load: Callable[[NodeId], int],
+    reachable: Reachable,
     handover: Handover,
     apply: Callable[[Chain], None],
 ) -> None:
@@ -46,7 +51,9 @@ def level(
         room = [node for node in nodes if above[node] < 0]
         # From where it is too much to where it is too little, else mend one side only.
         for starts, goals in ((over, under), (over, room), (spare, under)):
-            chain = _cheapest(nodes, starts, goals, handover) if starts and goals else None
+            chain = (
+                _cheapest(nodes, starts, goals, reachable, handover) if starts and goals else None
+            )
             if chain is not None:
                 apply(chain)
                 break
@@ -61,27 +68,50 @@ def _most(nodes: Sequence[NodeId], excess: dict[NodeId, int], least: int) -> lis
 
 
 def _cheapest(
-    nodes: Sequence[NodeId], starts: list[NodeId], goals: list[NodeId], handover: Handover
+    nodes: Sequence[NodeId],
+    starts: list[NodeId],
+    goals: list[NodeId],
+    reachable: Reachable,
+    handover: Handover,
 ) -> Chain | None:
     """A chain from any of `starts` to any of `goals` with the fewest hand-overs that are not free."""
     reached: dict[NodeId, Chain] = {start: [] for start in starts}
+    unreached = set(nodes).difference(starts)
+    steps: dict[
+        NodeId, tuple[NodeId, bool]
+    ] = {}  # how a node was reached, before its chain is made
     frontier = list(starts)
 
-    def reach(source: NodeId, target: NodeId, free: bool) -> bool:
-        shard = None if target in reached else handover(source, target, reached[source], free)
-        if shard is not None:
-            reached[target] = [*reached[source], (shard, source, target)]
-        return shard is not None
+    def chain_to(node: NodeId) -> Chain:
+        """Made when it is needed: most nodes that are reached are never handed on from."""
+        if node not in reached:
+            source, free = steps[node]
+            so_far = reached[source]
+            shard = handover(source, node, so_far, free)
+            if shard is None:
+                raise InvariantViolated("what is reachable can be handed over")
+            reached[node] = [*so_far, (shard, source, node)]
+        return reached[node]
+
+    def expand(source: NodeId, free: bool) -> tuple[NodeId | None, list[NodeId]]:
+        """The first goal that is reached from there, or all nodes that are."""
+        found = reachable(source, unreached, chain_to(source), free) if unreached else set()
+        steps.update(dict.fromkeys(found, (source, free)))
+        unreached.difference_update(found)
+        goal = next((goal for goal in goals if goal in found), None) if found else None
+        return goal, sorted(found)
 
     while frontier:
         for source in frontier:  # grows: what is reached for free belongs to the same step
-            for target in goals:
-                if reach(source, target, True):
-                    return reached[target]
-            frontier += [target for target in nodes if reach(source, target, True)]
+            goal, found = expand(source, True)
+            if goal is not None:
+                return chain_to(goal)
+            frontier += found
+        ahead: list[NodeId] = []
         for source in frontier:
-            for target in goals:
-                if reach(source, target, False):
-                    return reached[target]
-        frontier = [t for source in frontier for t in nodes if reach(source, t, False)]
+            goal, found = expand(source, False)
+            if goal is not None:
+                return chain_to(goal)
+            ahead += found
+        frontier = ahead
     return None

@@ -38,12 +38,21 @@ def choose_leaders(
         ]
         return min(found, key=lambda shard: (target not in before[shard], shard), default=None)
 
+    def reachable(source: NodeId, among: set[NodeId], chain: Chain, free: bool) -> set[NodeId]:
+        return {
+            target
+            for shard in leads[source]
+            if not (free and source in before[shard][:1])
+            for target in placed[shard]
+            if target in among
+        }
+
     def apply(chain: Chain) -> None:
         for shard, source, target in chain:
             del leads[source][shard]
             leads[target][shard] = None
 
-    level(bounds, lambda node: len(leads[node]), handover, apply)
+    level(bounds, lambda node: len(leads[node]), reachable, handover, apply)
     leader_of = {shard: node for node, shards in leads.items() for shard in shards}
     return [
         (leader_of[shard], *(node for node in replicas if node != leader_of[shard]))

@@ -10,7 +10,7 @@ from quoit.placement.ring import NodeInfo
 from quoit.placement.shard_map import ShardMap
 from quoit.placement.shares import Shares
 
-__all__ = ["Move", "moves_between", "moves_min"]
+__all__ = ["Move", "moves_between", "moves_lost", "moves_min"]
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -43,6 +43,25 @@ def moves_between(before: ShardMap, after: ShardMap) -> list[Move]:
     return moves
 
 
+def moves_lost(
+    before: ShardMap, nodes: Sequence[NodeInfo], replication_factor: int
+) -> dict[ShardId, int]:
+    """How many new replicas each shard needs whatever else is chosen: those whose node is gone, drained
+    or in a zone that has too many. Shards that need none are left out."""
+    shares = Shares.of(nodes, len(before.shards), replication_factor)
+    lost = {}
+    for shard in before.shards:
+        zones: dict[str, int] = {}
+        for node in shard.replicas:
+            zone = shares.zone_of.get(node)
+            if zone is not None:
+                zones[zone] = zones.get(zone, 0) + 1
+        stay = sum(min(count, shares.zone_max[zone]) for zone, count in zones.items())
+        if stay < replication_factor:
+            lost[shard.id] = replication_factor - stay
+    return lost
+
+
 def moves_min(before: ShardMap, nodes: Sequence[NodeInfo], replication_factor: int) -> int:
     """A lower bound: no map with these nodes within their bounds copies fewer replicas.
 
@@ -51,15 +70,11 @@ def moves_min(before: ShardMap, nodes: Sequence[NodeInfo], replication_factor: i
     """
     shares = Shares.of(nodes, len(before.shards), replication_factor)
     held = dict.fromkeys(shares.zone_of, 0)
-    lost = 0
     for shard in before.shards:
-        zones = dict.fromkeys(shares.zone_max, 0)
         for node in shard.replicas:
             if node in held:
                 held[node] += 1
-                zones[shares.zone_of[node]] += 1
-        stay = sum(min(count, shares.zone_max[zone]) for zone, count in zones.items())
-        lost += max(0, replication_factor - stay)
+    lost = sum(moves_lost(before, nodes, replication_factor).values())
     low, high = shares.replicas.low, shares.replicas.high
     missed = sum(max(0, low[node] - count) for node, count in held.items())
     total = len(before.shards) * replication_factor

@@ -8,15 +8,16 @@ alone, so nodes that come and go leave the order of the others as it was. Positi
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 
 import msgspec
 
 from quoit.base.check import invariant
 from quoit.base.ids import NodeId
 
-__all__ = ["NodeInfo", "Ring", "position"]
+__all__ = ["NodeInfo", "Preference", "Ring", "position"]
 
 TOKENS_PER_WEIGHT = 256
 WEIGHT_MAX = 64
@@ -27,7 +28,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
     name    decides its tokens, so a node that changes its address keeps them
     zone    what fails together (rack, room, region); nodes without a name for it share one zone
-    weight  share of the data in proportion to the other nodes'; 0 < weight <= WEIGHT_MAX
+    weight  share of the data in proportion to the other nodes'; 0 <= weight <= WEIGHT_MAX. A node of
+            weight 0 is being drained: it holds nothing in a new placement
     """
 
     id: NodeId
@@ -44,7 +46,7 @@ def position(text: str) -> int:
 class Ring:
     """Tokens of all nodes in ring order.
 
-    nodes       by id, whatever order they were given in
+    nodes       by id, whatever order they were given in, without those of weight 0
     _positions  of all tokens, ascending
     _owners     node of each token
     """
@@ -54,25 +56,64 @@ class Ring:
     def __init__(self, nodes: Sequence[NodeInfo]) -> None:
         self.nodes = sorted(nodes, key=lambda node: node.id)
         for node in self.nodes:
-            invariant(0 < node.weight <= WEIGHT_MAX, "a node's weight is in its range", node=node)
+            invariant(0 <= node.weight <= WEIGHT_MAX, "a node's weight is in its range", node=node)
         for one, other in zip(self.nodes, self.nodes[1:], strict=False):
             invariant(one.id != other.id, "node ids are unique", id=one.id)
+        self.nodes = [node for node in self.nodes if node.weight]
+        # One whole number per token sorts several times faster than a pair.
         tokens = sorted(
-            (position(f"{node.name}/{number}"), node.id)
-            for node in self.nodes
+            position(f"{node.name}/{number}") << 32 | index
+            for index, node in enumerate(self.nodes)
             for number in range(max(1, round(TOKENS_PER_WEIGHT * node.weight)))
         )
-        self._positions = [place for place, _ in tokens]
-        self._owners = [owner for _, owner in tokens]
+        ids = [node.id for node in self.nodes]
+        self._positions = [token >> 32 for token in tokens]
+        self._owners = [ids[token & 0xFFFFFFFF] for token in tokens]
 
     def clockwise(self, place: int) -> list[NodeId]:
         """All nodes in the order in which they are met clockwise from `place`."""
+        return list(self.walk(place))
+
+    def walk(self, place: int) -> Iterator[NodeId]:
+        """The same one by one: the first few cost little, the last ones much."""
         start = bisect_left(self._positions, place)
-        order: dict[NodeId, None] = {}
-        for owners in (self._owners[start:], self._owners[:start]):
-            for owner in owners:
-                if owner not in order:
-                    order[owner] = None
-                    if len(order) == len(self.nodes):
-                        return list(order)
-        return list(order)
+        owners = self._owners
+        met: set[NodeId] = set()
+        for at in chain(range(start, len(owners)), range(start)):
+            owner = owners[at]
+            if owner not in met:
+                met.add(owner)
+                yield owner
+                if len(met) == len(self.nodes):
+                    return
+
+    def tokens(self) -> list[tuple[int, NodeId]]:
+        """Position and node of every token, in ring order."""
+        return list(zip(self._positions, self._owners, strict=True))
+
+
+class Preference:
+    """One shard's order of preference, walked only as far as it is asked for.
+
+    _walk   the rest of the order
+    _ranks  place in the order of each node met so far. A dict, so it lists them in order
+    """
+
+    __slots__ = ("_ranks", "_walk")
+
+    def __init__(self, order: Iterator[NodeId]) -> None:
+        self._walk = order
+        self._ranks: dict[NodeId, int] = {}
+
+    def __iter__(self) -> Iterator[NodeId]:
+        """All nodes, the most preferred first."""
+        yield from list(self._ranks)
+        for node in self._walk:
+            self._ranks[node] = len(self._ranks)
+            yield node
+
+    def rank(self, node: NodeId) -> int:
+        """How many nodes are preferred to this one."""
+        while node not in self._ranks:
+            self._ranks[next(self._walk)] = len(self._ranks)
+        return self._ranks[node]

@@ -10,7 +10,7 @@ from quoit.base.limits import SLOTS
 from quoit.placement.assign import assign
 from quoit.placement.ring import NodeInfo
 
-__all__ = ["ShardMap", "ShardRange"]
+__all__ = ["ShardMap", "ShardRange", "shard_name"]
 
 
 class ShardRange(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class ShardMap(msgspec.Struct, frozen=True):
         """`count` shards of equal size (give or take a slot) over `nodes`."""
         invariant(1 <= count <= SLOTS, "between one shard and one per slot", count=count)
         edges = [number * SLOTS // count for number in range(count + 1)]
-        names = [_name(number) for number in range(count)]
+        names = [shard_name(number) for number in range(count)]
         replicas = assign(names, nodes, replication_factor)
         return cls.of(
             tuple(
@@ -70,7 +70,7 @@ class ShardMap(msgspec.Struct, frozen=True):
         Nodes that are not listed lose their replicas (they left, died, or are drained). The map
         itself if nothing needs to change.
         """
-        names = [_name(shard.id) for shard in self.shards]
+        names = [shard_name(shard.id) for shard in self.shards]
         previous = [shard.replicas for shard in self.shards]
         replicas = assign(names, nodes, replication_factor, previous)
         if replicas == previous:
@@ -95,6 +95,6 @@ class ShardMap(msgspec.Struct, frozen=True):
         return ShardMap.of(tuple(shards), self.epoch + 1)
 
 
-def _name(shard: ShardId) -> str:
+def shard_name(shard: ShardId) -> str:
     """What gives the shard its position on the ring: its id, so that it keeps it for life."""
     return f"shard/{shard}"

@@ -41,7 +41,8 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """What a cluster of these nodes should look like. Dicts are in order of node id.
+    """What a cluster of these nodes should look like. Dicts are in order of node id, without nodes of
+    weight 0.
 
     zone_of   zone of each node
     zone_max  the most replicas of one shard in each zone: 1 if there are enough zones, else as
@@ -60,8 +61,8 @@ class Shares(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, nodes: Sequence[NodeInfo], shards: int, replication_factor: int) -> "Shares":
         """The shares of `nodes` (in any order) in `shards` shards."""
+        nodes = sorted((node for node in nodes if node.weight), key=lambda node: node.id)
         invariant(0 < replication_factor <= len(nodes), "as many replicas as nodes at most")
-        nodes = sorted(nodes, key=lambda node: node.id)
         zone_of = {node.id: node.zone for node in nodes}
         sizes: dict[str, int] = {}
         for node in nodes:

@@ -7,7 +7,7 @@ import pytest
 from quoit.base.limits import SLOTS
 from quoit.placement.assign import _Placing, assign
 from quoit.placement.moves import moves_between
-from quoit.placement.ring import NodeInfo, Ring, position
+from quoit.placement.ring import NodeInfo, Preference, Ring, position
 from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.placement.shares import Shares
 from tests.unit.placement.exact import copies_least
@@ -51,7 +51,7 @@ def test_a_shard_that_crosses_zones_twice_in_one_chain_is_not_handed_over_twice(
         NodeInfo(3, "c", "c"),
         NodeInfo(4, "d", "c"),
     ]
-    placing = _Placing(Shares.of(nodes, 1, 2), [[1, 2, 3, 4]], [(1, 2)], 2)
+    placing = _Placing(Shares.of(nodes, 1, 2), [Preference(iter([1, 2, 3, 4]))], [(1, 2)], 2)
     placing.keep()
     assert placing._handover(2, 4, [], False) == 0
     assert placing._handover(2, 4, [(0, 1, 3)], False) is None
