@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1..300
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo test lint unit sim sim-mutants chaos bench profile clean format
+.PHONY: demo test lint unit compiled sim sim-mutants chaos bench profile clean format
 
 define make-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -34,6 +34,18 @@ test: lint unit
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+# The tests that concern the pure floors, on a wheel whose floors mypyc compiled; a venv of its own.
+COMPILED := .venv-compiled
+compiled:
+	@test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
+	@$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-compile.txt
+	QUOIT_COMPILE=1 PYTHONPATH= $(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --force-reinstall .
+	PYTHONPATH=$(CURDIR) $(COMPILED)/bin/quoit version | grep compiled
+	PYTHONPATH=$(CURDIR) $(COMPILED)/bin/python -m pytest -n 2 --dist loadfile -rs \
+	  tests/cores tests/golden tests/paper tests/property tests/sim tests/fuzz \
+	  $(addprefix tests/unit/,data gateways node placement quorum raft sim wire)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks scripts
@@ -67,5 +79,5 @@ profile: $(VENV)/.bench
 	$(BIN)/python benchmarks/profile_node.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache quoit-local
+	rm -rf $(VENV) $(COMPILED) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache quoit-local
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,12 +10,14 @@ from quoit.sim.mutants import MUTANTS, applied, hunt
 QUICK = {"xR1": 5, "xR2": 2, "xR8": 5, "xS3": 8, "xR12a": 1}
 
 
+@pytest.mark.source_text
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
 def test_patch_applies_and_is_taken_back(mutant: object) -> None:
     with applied(mutant):  # type: ignore[arg-type]
         pass
 
 
+@pytest.mark.source_text
 def test_a_patch_changes_what_runs_and_only_inside() -> None:
     mutant = next(one for one in MUTANTS if one.id == "xL4")
     before = election.refuses_votes.__code__
@@ -25,6 +27,7 @@ def test_a_patch_changes_what_runs_and_only_inside() -> None:
     assert "return False" not in inspect.getsource(election.refuses_votes)
 
 
+@pytest.mark.source_text
 @pytest.mark.parametrize("name", QUICK)
 def test_mutant_is_caught(name: str) -> None:
     mutant = next(one for one in MUTANTS if one.id == name)

@@ -11,6 +11,7 @@ from quoit.sim.scenario import parse, run_scenario
 from quoit.sim.shrink import as_toml, shrink
 
 
+@pytest.mark.source_text
 def test_a_mutants_run_shrinks_to_the_fault_that_it_takes() -> None:
     mutant = find("xS3")
     options = changed(draw(1, nodes=3), mutant.options)
@@ -34,6 +35,7 @@ def test_what_does_not_fail_is_not_shrunk() -> None:
     assert shrink(draw(3)) is None
 
 
+@pytest.mark.source_text
 def test_command_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "small.toml"
     assert main(["shrink", "--seed", "1", "--mutant", "xS3", "--out", str(path)]) == 0

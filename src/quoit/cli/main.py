@@ -48,6 +48,17 @@ def run() -> None:
     sys.exit(dispatch(sys.argv[1:]))
 
 
+def _version(as_json: bool) -> int:
+    from quoit import __version__
+    from quoit.base.build import compiled
+
+    if as_json:
+        print(f'{{"version": "{__version__}", "compiled": {str(compiled()).lower()}}}')
+    else:
+        print(f"quoit {__version__}{' (compiled)' if compiled() else ''}")
+    return 0
+
+
 def dispatch(argv: list[str]) -> int:
     """Run one command line; its exit code."""
     as_json = argv[:1] == ["--json"]
@@ -57,11 +68,7 @@ def dispatch(argv: list[str]) -> int:
         return 0
     name, rest = words[0], words[1:]
     if name in ("--version", "-V", "version"):
-        from quoit import __version__
-
-        as_json = as_json or "--json" in rest
-        print(f'{{"version": "{__version__}"}}' if as_json else f"quoit {__version__}")
-        return 0
+        return _version(as_json or "--json" in rest)
     if name not in COMMANDS:
         near = did_you_mean(name, COMMANDS)
         print(f"quoit: there is no command {name!r}.{near}", file=sys.stderr)

@@ -55,7 +55,7 @@ class Paxos(Core):
     def term_at(self, index: Index) -> Term | None:
         """Origin of the entry at `index` (values.py); 0 if it had no effect, None if it is not in
         the log."""
-        term = self.log.term(index)
+        term: Term | None = self.log.term(index)
         return term if term is None else self.origins.get(index, term)
 
     def log_bytes(self) -> int:

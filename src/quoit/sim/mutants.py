@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from quoit.base.build import compiled
 from quoit.base.check import invariant
 from quoit.base.errors import BadRequest
 from quoit.sim import scenario as scenarios
@@ -35,6 +36,8 @@ MUTANTS = RAFT_MUTANTS + PAXOS_MUTANTS
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
     """The shipped code with the mutant's bug in it."""
+    if compiled():
+        raise BadRequest("mutants patch source text: use the pure Python build of quoit for them")
     function = _find(mutant)
     source = textwrap.dedent(inspect.getsource(function))
     count = source.count(mutant.old)

@@ -9,6 +9,7 @@ import types
 import pytest
 
 from quoit import __version__
+from quoit.base.build import compiled
 from quoit.cli import main
 from quoit.cli.completion import main as completion
 
@@ -41,10 +42,15 @@ def test_help_fits_on_a_screen_and_names_every_command(capsys: pytest.CaptureFix
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["version"], ["--version"], ["-V"]):
         assert main.dispatch(argv) == 0
-        assert capsys.readouterr().out == f"quoit {__version__}\n"
+        assert (
+            capsys.readouterr().out == f"quoit {__version__}{' (compiled)' if compiled() else ''}\n"
+        )
     for argv in (["--json", "version"], ["version", "--json"]):
         assert main.dispatch(argv) == 0
-        assert json.loads(capsys.readouterr().out) == {"version": __version__}
+        assert json.loads(capsys.readouterr().out) == {
+            "version": __version__,
+            "compiled": compiled(),
+        }
 
 
 def test_a_misspelt_command_is_a_usage_error_with_the_nearest_one(

@@ -233,6 +233,7 @@ def test_metric_names_follow_the_rules() -> None:
     assert len(counters) == len(COUNTERS)
 
 
+@pytest.mark.source_text
 def test_every_counter_of_a_node_is_a_metric() -> None:
     # What the node counts is listed in its constructor only; its text is the contract.
     import inspect
