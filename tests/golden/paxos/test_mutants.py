@@ -1,4 +1,4 @@
-"""The rules of Paxos are load-bearing: without any one of them a script ends otherwise (faults.md, section 3)."""
+"""The rules of Paxos are load-bearing: without one of them a script ends otherwise (faults.md, section 3)."""
 
 from pathlib import Path
 
@@ -77,7 +77,8 @@ MUTANTS = [
         "out_of_order",
         patch(
             "xP4-applied-past-a-gap",
-            "quoit.paxos.core", "Core.advance_received", "while index < last and (", "while index < last or (",
+            "quoit.paxos.core", "Core.advance_received", "while index < last and (",
+            "while index < last or (",
         ),
     ),
     (
