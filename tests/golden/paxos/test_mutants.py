@@ -142,6 +142,7 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.source_text
 @pytest.mark.parametrize(("script", "mutant"), MUTANTS, ids=lambda one: getattr(one, "id", one))
 def test_without_the_rule_the_script_ends_otherwise(script: str, mutant: Mutant) -> None:
     text = (SCRIPTS / f"{script}.txt").read_text()
