@@ -184,8 +184,9 @@ class _Placing:
             zones = [zone_of[node] for node in replicas]
             most = self.shares.zone_max
             kept = left.intersection(replicas)
-            for full in {z for z in zones if z != zone and zones.count(z) >= most[z]}:
-                kept |= left & members[full]
+            for one in dict.fromkeys(zones):
+                if one != zone and zones.count(one) >= most[one]:
+                    kept |= left & members[one]
             left = kept
         return among - left
 
