@@ -52,6 +52,12 @@ def test_without_local_health_a_starved_node_accuses_others() -> None:
     assert with_health.by_sick * 5 <= without.by_sick
 
 
+def test_without_local_health_the_defaults_are_no_better() -> None:
+    world = replace(SHORT, hours=0.4, starved=20.0, crashes=8.0, down_us=15_000_000)
+    assert simulate(DEFAULTS, world, 1).by_sick <= 2
+    assert simulate(NO_LOCAL_HEALTH, world, 1).by_sick >= 20
+
+
 def test_without_local_health_a_pause_makes_a_node_suspect_others() -> None:
     world = replace(SHORT, pauses=120.0, sick=1)
     with_health = simulate(DEFAULTS, world, 1)
