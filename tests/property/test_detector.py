@@ -3,7 +3,7 @@ grows without bound, and the same inputs give the same outputs."""
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quoit.detector.detector import Detector
@@ -122,6 +122,7 @@ class Run:
                 self.probes.append(message.probe)
 
 
+@settings(deadline=None)
 @given(st.lists(actions, max_size=40))
 def test_states_follow_one_another_as_promised(actions: list[tuple]) -> None:
     run = Run()
@@ -129,6 +130,7 @@ def test_states_follow_one_another_as_promised(actions: list[tuple]) -> None:
         run.act(action)
 
 
+@settings(deadline=None)
 @given(st.lists(actions, max_size=25))
 def test_it_is_a_function_of_its_inputs(actions: list[tuple]) -> None:
     one, other = Run(), Run()
@@ -138,6 +140,7 @@ def test_it_is_a_function_of_its_inputs(actions: list[tuple]) -> None:
     assert one.out == other.out
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(actions, max_size=25))
 def test_silence_for_good_is_always_found(actions: list[tuple]) -> None:
     """After anything at all: who is silent from now on is found, within the worst multiplier's time."""

@@ -1,8 +1,8 @@
 """Phi accrual: how surprising is this silence, given the intervals seen so far?
 
-N. Hayashibara, X. Defago, R. Yared, T. Katayama: The phi Accrual Failure Detector, 2004, section 4
-(definition of phi, window of arrival intervals, normal distribution). With a threshold of phi a peer
-that is alive is suspected about once in 10^phi heartbeats, if intervals are as they were.
+N. Hayashibara, X. Defago, R. Yared, T. Katayama: The phi Accrual Failure Detector, 2004 (the definition
+of phi, and the normal distribution estimated from a window of arrival intervals). With a threshold of phi a
+peer that is alive is suspected about once in 10^phi heartbeats, if intervals stay as they were.
 
 What differs from the paper: frames within one interval count as one heartbeat; the window begins with
 made-up intervals around the expected one (as Akka does) so that few samples do not count for much;

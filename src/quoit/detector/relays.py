@@ -37,7 +37,7 @@ class Relays:
 
     def add(self, own: int, origin: NodeId, request: PingRequest, now_us: int) -> None:
         """A probe with the number `own` went out. Its failure is told at half of the time that the origin
-        waits, so that the word arrives in time on a slow link too (Lifeguard's nack, section 4.1)."""
+        waits, so that the word arrives in time on a slow link too (Lifeguard's nack)."""
         wait_us = max(0, request.wait_us)
         self._relays[own] = Relay(
             origin, request.probe, request.target, now_us + wait_us // 2, now_us + wait_us

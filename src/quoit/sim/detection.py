@@ -61,7 +61,7 @@ class Conditions:
 class Outcome:
     """What was seen.
 
-    suspected, unreachable  wrong events: the peer was alive (perhaps paused)
+    suspected, unreachable  wrong events: the peer was alive (perhaps paused), and not just back
     by_sick                 of `unreachable`: found by a node that paused or starved itself, or just had
     detected_us             for each crash and observer that saw it: how long it took
     missed                  crashes that an observer did not see before the node was back
@@ -269,13 +269,14 @@ class _World:
             self.send(node.id, to, message)
         for event in detector.events():
             peer = self.nodes[event.peer]
+            # While a node comes back, others have not heard of it yet; that is no mistake.
+            wrong = peer.up and (peer.life == 1 or self.now > peer.began_us + _SETTLE_US)
             if event.kind is EventKind.SUSPECT:
-                # While a node comes back, those who had lost it see it half-way.
-                self.outcome.suspected += peer.up and self.now > peer.began_us + _SETTLE_US
+                self.outcome.suspected += wrong
             elif event.kind is EventKind.UNREACHABLE:
                 if peer.up:
-                    self.outcome.unreachable += 1
-                    self.outcome.by_sick += self.now < node.sick_until
+                    self.outcome.unreachable += wrong
+                    self.outcome.by_sick += wrong and self.now < node.sick_until
                 elif (node.id, peer.id) not in self.seen and node.began_us < peer.crashed_us:
                     self.seen.add((node.id, peer.id))
                     self.outcome.detected_us.append(self.now - peer.crashed_us)

@@ -1,6 +1,6 @@
 """The local health score: what it takes from it, and what gives it back."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quoit.detector.health import LocalHealth
@@ -99,6 +99,7 @@ steps = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(steps, max_size=50))
 def test_the_score_stays_within_bounds_and_returns_to_zero(steps: list[tuple[str, int]]) -> None:
     health = LocalHealth(SETTINGS, 0)

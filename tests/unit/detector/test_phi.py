@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist, fmean, pstdev
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quoit.detector.phi import ArrivalWindow, phi_of
@@ -39,6 +39,7 @@ def test_the_series_continues_where_erfc_underflows() -> None:
 times = st.floats(-1e9, 1e12, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(times, times, st.floats(1.0, 1e9), st.floats(1.0, 1e9))
 def test_phi_never_falls_as_time_passes(
     one: float, other: float, mean: float, deviation: float
@@ -48,6 +49,7 @@ def test_phi_never_falls_as_time_passes(
     assert 0.0 <= found <= phi_of(late, mean, deviation) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5_000_000), max_size=60), st.integers(4, 20))
 def test_the_ring_is_the_newest_intervals(gaps: list[int], size: int) -> None:
     ours = window(size)
