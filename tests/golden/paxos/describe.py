@@ -3,7 +3,7 @@
 from typing import Any
 
 from quoit.paxos import messages as m
-from quoit.paxos.values import GAP, node_of, origin_of, kind_of, round_of
+from quoit.paxos.values import GAP, kind_of, node_of, origin_of, round_of
 from quoit.quorum.agreement import CONFIG, EMPTY, Entry, Ready
 from quoit.quorum.members import Members, decode_members
 
