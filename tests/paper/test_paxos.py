@@ -275,6 +275,51 @@ def test_a_proposer_never_uses_a_ballot_twice() -> None:
     assert {one & 0xFFFF for one in seen} == {1}
 
 
+def test_the_leaders_own_acceptance_counts_when_it_is_durable() -> None:
+    world = World(3)
+    core = elect(world, 1, (1, 2, 3))
+    index, _ = core.propose(b"a", world.now_us)
+    world.drain(1)
+    [request] = [one for one in world.bus if one[1] == 2 and isinstance(one[2], Accept)]
+    [answer] = answers(world, 1, request[2], to=2)
+    world.deliver((2, 1, answer))
+    assert core.commit_index < index
+    world.persist(1)
+    assert core.commit_index == index
+
+
+# PMS 2.3: learning what is chosen
+
+
+def test_a_learner_takes_only_the_chosen_value_for_chosen() -> None:
+    """It holds an older ballot's value in an instance in which something is chosen."""
+    world = World(3)
+    accept(world, ballot(1, 2), 2, b"old", index=1)
+    term = ballot(2, 3)
+    answers(world, 3, Accept(term, 2, 0, 1, [value(2, term, b"b")]))
+    core = world.members[1].up
+    assert core.commit_index == 0
+    answers(world, 3, Accept(term, 2, 0, 1, [value(1, term, b"a")]))
+    assert core.commit_index == 2
+    assert [data for _, _, data in world.members[1].state.applied][:1] != [b"old"]
+
+
+# PML 5.2: master leases, nobody promises to another while it may support one
+
+
+def test_nothing_is_promised_while_a_leader_may_hold_a_lease() -> None:
+    world = World(3)
+    accept(world, ballot(1, 2), 2, b"a")
+    prepare = Prepare(ballot(9, 3), 0, False)
+    assert answers(world, 3, prepare) == []
+    timeout = world.members[1].up.config.election_timeout_us
+    world.now_us += timeout - 1
+    assert answers(world, 3, prepare) == []
+    world.now_us += 1
+    [promise] = answers(world, 3, prepare)
+    assert promise.granted
+
+
 # PMS 3: a leader runs phase 1 once for all instances, and fills gaps with no-ops
 
 
