@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The rules of Paxos are load-bearing: without one of them a script ends otherwise (faults.md, section 3)."""
+=======
+"""The rules of Paxos are load-bearing: without any of them a script ends otherwise (faults.md, section 3)."""
+>>>>>>> paxtests
 
 from pathlib import Path
 
@@ -137,6 +141,44 @@ MUTANTS = [
             "quoit.paxos.core", "Core.__init__",
             "self.commit_index: Index = max(applied, first[0], min(chosen, last))",
             "self.commit_index: Index = first[0]",
+        ),
+    ),
+    (
+        "stale_below_the_state",
+        patch(
+            "what-the-log-holds-below-the-state-is-taken-for-chosen",
+            "quoit.node.cores", "_paxos", "if applied > max(found.compacted[0], found.chosen):",
+            "if False:",
+        ),
+    ),
+    (
+        "member_new_leader",
+        patch(
+            "xM2-a-change-before-an-instance-of-the-own-ballot-is-chosen",
+            "quoit.paxos.paxos", "Paxos.change", "if not self.can_serve():", "if False:",
+        ),
+    ),
+    (
+        "member_new_leader",
+        patch(
+            "proposals-go-past-a-change",
+            "quoit.paxos.paxos", "Paxos.change", "self.config_pending = self.proposed + 1", "pass",
+        ),
+    ),
+    (
+        "member_new_leader",
+        patch(
+            "the-old-members-decide-behind-an-older-change",
+            ELECTION, "_become_leader", "if found is not None and kind_of(found[1]) == CONFIG:",
+            "if False:",
+        ),
+    ),
+    (
+        "member_zombie",
+        patch(
+            "a-removed-replica-gets-promises",
+            ELECTION, "_could_promise",
+            "if sender not in core.members.voters and commit <= core.commit_index:", "if False:",
         ),
     ),
 ]  # fmt: skip
