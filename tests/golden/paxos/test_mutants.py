@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The rules of Paxos are load-bearing: without one of them a script ends otherwise (faults.md, section 3)."""
-=======
 """The rules of Paxos are load-bearing: without any of them a script ends otherwise (faults.md, section 3)."""
->>>>>>> paxtests
 
 from pathlib import Path
 
