@@ -9,8 +9,8 @@ when one of the first nodes leaves; the minimum is what the joining node's share
 leaving node held. Time: of the first placement.
 
 uhashring places keys on one node; its replicas here are the next distinct nodes clockwise, as it is
-commonly used. Swift's builder has 2^k partitions, no minimum time between moves, all nodes in one zone, and its
-default overload of 0.
+commonly used. Swift's builder has 2^k partitions, no minimum time between moves, all nodes in one zone, and
+its default overload of 0.
 """
 
 import time

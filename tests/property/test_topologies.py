@@ -28,7 +28,7 @@ from quoit.placement.shares import Shares
 from quoit.placement.show import node_rows, ring_table
 from tests.unit.placement.exact import copies_least
 
-EXAMPLES = int(os.environ.get("QUOIT_TOPOLOGIES", "60"))
+EXAMPLES = int(os.environ.get("QUOIT_TOPOLOGIES", "30"))
 thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
