@@ -64,7 +64,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Buffered records that go into the engine in one turn, before a flush."""
     digest_interval_us: int = 600_000_000
     """How often the replicas of a shard compare their data."""
-    snapshot_bytes_per_s: int = 64 * 1024 * 1024
+    snapshot_bytes_per_s: int = 32 * 1024 * 1024
     """All snapshots that this node sends share so much."""
     log_tail_entries: int = limits.LOG_TAIL_ENTRIES
     """Entries kept behind the compaction point for followers that are a little slow."""

@@ -14,7 +14,7 @@ import msgspec
 from quoit.node.messages import SnapshotChunk
 from quoit.quorum.agreement import SnapshotMeta
 
-__all__ = ["AGAIN_US", "KEEP_US", "TRANSFERS_MAX", "Budget", "Sending"]
+__all__ = ["AGAIN_US", "KEEP_US", "RECORD_COST", "TRANSFERS_MAX", "Budget", "Sending"]
 
 KEEP_US = 60_000_000
 AGAIN_US = 3_000_000
@@ -23,6 +23,8 @@ ASK_US = 1_000_000
 """How often a follower that has everything is asked whether it is durable."""
 _AGAIN_US_MAX = 30_000_000
 TRANSFERS_MAX = 2
+RECORD_COST = 400
+"""What a record costs beside its bytes, in bytes: many small ones cost processors, not the network."""
 _BURST_S = 0.1
 
 
@@ -57,6 +59,7 @@ class Sending(msgspec.Struct, kw_only=True):
     chunk     the last one that was sent, until the next; None before the first
     ready     it was acknowledged: the next may be sent
     handed    all chunks were acknowledged; the follower makes them durable
+    count     records in `chunk`; records: in all chunks so far
     connected the peer is there; a transfer to one that is not waits for it, and counts for nothing
     again_us  when to send `chunk` again; wait_us: how long to wait after that
     ends_us   nothing moved until then: give up
@@ -71,6 +74,7 @@ class Sending(msgspec.Struct, kw_only=True):
     items: Iterator[tuple[bytes, bytes]]
     ends_us: int
     chunk: SnapshotChunk | None = None
+    count: int = 0
     records: int = 0
     total: int = 0
     ready: bool = True

@@ -27,7 +27,7 @@ from quoit.data.keys import shard_ranges
 from quoit.node.config import NodeConfig
 from quoit.node.messages import Frame, SnapshotAck, SnapshotChunk
 from quoit.node.replica import Replica
-from quoit.node.snapshot_sending import KEEP_US, TRANSFERS_MAX, Budget, Sending
+from quoit.node.snapshot_sending import KEEP_US, RECORD_COST, TRANSFERS_MAX, Budget, Sending
 from quoit.node.state import decode_state, encode_state
 from quoit.quorum.agreement import SnapshotMeta
 from quoit.storage.api import Engine
@@ -187,6 +187,7 @@ class Snapshots:
             if size >= limits.SNAPSHOT_CHUNK_BYTES:
                 break
         data = _encode(items)
+        sending.count = len(items)
         sending.records += len(items)
         sending.total = crc32c_extend(sending.total, data)
         number = sending.chunk.number + 1 if sending.chunk is not None else 0
@@ -204,7 +205,7 @@ class Snapshots:
         counters = self.network.counters
         counters["snapshot_chunks"] += 1
         counters["snapshot_bytes"] += len(chunk.data)
-        self.budget.spend(len(chunk.data) + len(chunk.state))
+        self.budget.spend(len(chunk.data) + len(chunk.state) + RECORD_COST * sending.count)
         self.network.outgoing(sending.peer).other.append(chunk)
 
     def acknowledged(self, peer: int, ack: SnapshotAck, now_us: int) -> None:
