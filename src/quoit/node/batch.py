@@ -71,8 +71,8 @@ class Runner:
                 reply = resp.error(str(error))
             except (InvariantViolated, WorldFault):
                 raise
-            except Exception as error:
-                reply = self._failed(spec, error)
+            except Exception as bug:
+                reply = self._failed(spec, bug)
         return None if view.saw_expired else reply
 
     def batch(
@@ -115,10 +115,10 @@ class Runner:
             return resp.error(str(error))
         except (InvariantViolated, WorldFault):
             raise
-        except Exception as error:
+        except Exception as bug:
             # Why: a bug that one request can reach must not stop every node that runs it.
             view.command_undo()
-            return self._failed(spec, error)
+            return self._failed(spec, bug)
 
     def _failed(self, spec: Spec, error: Exception) -> bytes:
         self.trace("command_failed", command=spec.name, error=repr(error))
