@@ -6,6 +6,7 @@ import pytest
 from quoit.base import limits
 from quoit.node import snapshots
 from quoit.node.messages import SnapshotAck, SnapshotChunk
+from quoit.node.snapshot_sending import RECORD_COST
 from quoit.paxos.messages import TakeSnapshotReply
 from quoit.quorum.agreement import SnapshotMeta
 from quoit.quorum.members import Members
@@ -309,17 +310,20 @@ def test_two_transfers_move_at_a_time_and_a_lost_peer_makes_place(monkeypatch):
 def test_what_is_sent_is_bounded_by_the_rate(behind):
     cluster, node = behind
     snapshots_of = cluster.nodes[cluster.leader()].snapshots
-    snapshots_of.budget.bytes_per_s = 2_000
+    snapshots_of.budget.bytes_per_s = 10_000
     snapshots_of.budget.bytes = 0
     watch = Watch(cluster)
     cluster.start(node)
-    for _ in range(4):
-        before = sum(len(chunk.data) for _, chunk in watch.chunks)
+    seconds = cost = 0
+    while not installed(cluster, node):
         cluster.pass_ms(1_000)
-        sent = sum(len(chunk.data) for _, chunk in watch.chunks) - before
-        if not installed(cluster, node):
-            assert 500 <= sent <= 2_000 + 1_400
-    cluster.pass_ms(4_000)
+        seconds += 1
+        records = max((chunk.records for _, chunk in watch.chunks), default=0)
+        cost = sum(len(chunk.data) for _, chunk in watch.chunks) + RECORD_COST * records
+        # Beyond the rate by one chunk at most; there are ten records in one.
+        assert cost <= seconds * 10_000 + 10 * (RECORD_COST + 400)
+        assert seconds < 60
+    assert cost > 30_000
     assert installed(cluster, node) == 1
     assert_same(cluster)
 
