@@ -1,9 +1,10 @@
 """A node's directory is put back to an older copy, or emptied (faults.md, D9): the others refuse the node, it
 says what to do, and a node that joins takes its replicas. Nothing acknowledged is missing."""
 
+import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ def _said(node: Node) -> str:
     return (Path(node["data"]) / "log.txt").read_text()
 
 
+def _remembered(node: Node) -> int:
+    """How far the third node's log was, as this one wrote it down."""
+    body = json.loads((Path(node["data"]) / "peers.json").read_text())["body"]
+    return int(body["marks"]["3"]["synced"])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.05)
+
+
 def _stops_itself(cluster: LocalCluster, node: Node) -> str:
     """Start the node, which is to be refused; what it says."""
     cluster.launch(node)
@@ -80,8 +94,12 @@ def test_an_older_copy_is_refused_and_a_new_node_takes_over(
     shutil.copytree(data, tmp_path / "copy")
     cluster.launch(third)
     cluster.wait_ready()
+    told = [_remembered(node) for node in cluster.nodes[:2]]
     _write(cluster, 50, 150)
+    time.sleep(0.5)  # so that also the node that leads nothing has been told
     cluster.kill(third)
+    for node, before in zip(cluster.nodes[:2], told, strict=True):
+        _until(lambda node=node, before=before: _remembered(node) > before + 20)  # type: ignore[misc]
     shutil.rmtree(data)
     shutil.copytree(tmp_path / "copy", data)
     # The others were restarted since they heard it: they wrote it down.

@@ -5,8 +5,8 @@ one put back to an older copy, breaks that: together with a minority it could el
 never heard of an acknowledged write (etcd issue 13406, rqlite issue 1717). So nodes tell one another how
 far their log is durable, and a connection is made only if the peer still has what it had then.
 
-The limit: only a peer that heard it knows. It hears in every frame, at least twice a second while there
-are writes, and writes it down every few seconds and when it loses the peer. A directory that was put
+The limit: only a peer that heard it knows. It hears in every frame, at least ten times a second while there
+are writes, and writes it down every second and when it loses the peer. A directory that was put
 back, while all who heard of it since the copy was made are away or have forgotten, is more than one
 fault at once.
 """
@@ -20,7 +20,7 @@ from quoit.storage.peer_marks import PeerMark, PeerMarks
 
 __all__ = ["Standing", "Standings"]
 
-_TELL_US = 500_000
+_TELL_US = 100_000
 
 
 class Standing(msgspec.Struct, frozen=True, array_like=True):

@@ -45,7 +45,7 @@ __all__ = ["Driver"]
 
 _BUFFER_BYTES = 64 * 1024 * 1024
 _RECORDS_AT_ONCE = 10_000
-_REMEMBER_S = 5.0
+_REMEMBER_S = 1.0
 
 _WARNINGS = frozenset(
     ("disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed")
