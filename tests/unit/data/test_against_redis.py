@@ -156,6 +156,12 @@ def same(name: bytes, ours: bytes, theirs: bytes) -> bool:
         return sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
     if name in (b"TTL", b"PTTL") and theirs[:1] == ours[:1] == b":" and int(theirs[1:]) > 0:
         return abs(int(theirs[1:]) - int(ours[1:])) <= (1 if name == b"TTL" else 2000)
+    if name in (b"EXPIRETIME", b"PEXPIRETIME") and theirs[:1] == ours[:1] == b":":
+        # A relative time counts from each side's own moment, and a busy machine lies between them.
+        slack = 1 if name == b"EXPIRETIME" else 2000
+        return abs(int(theirs[1:]) - int(ours[1:])) <= slack and (int(ours[1:]) > 0) == (
+            int(theirs[1:]) > 0
+        )
     return ours == theirs
 
 
