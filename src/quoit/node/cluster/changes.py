@@ -1,9 +1,9 @@
 """Changes to the cluster's record: what may be changed, and when it may not.
 
-`change_cluster(state, change, now_ms)` gives the next state, or raises Refused with a reason for people. It is
-run once, by the leader of the meta shard; a change that would leave everything as it is gives the same state. Who
-decides on the ground of what he saw (the rebalancer) names the version that he saw in `Guarded`: if there has
-been another change since, it is refused and he looks again.
+`change_cluster(state, change, now_ms)` gives the next state, or raises Refused with a reason for people.
+It is run once, by the leader of the meta shard; a change that would leave everything as it is gives the
+same state. Who decides by what it saw (the rebalancer) names the version that it saw in `Guarded`: if
+there has been another change since, it is refused, and looks again.
 """
 
 from collections.abc import Callable
@@ -60,8 +60,8 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
 
 
 class NodeSeen(msgspec.Struct, frozen=True, tag="seen"):
-    """A node is connected and says this of itself: name, addresses, version, zone and weight at its start. What is
-    joining becomes live, what was dead becomes live, and empty-handed."""
+    """A node is connected and says this of itself: name, addresses, version, zone and weight at its start.
+    What is joining becomes live, and what was dead becomes live, empty-handed."""
 
     node: NodeRecord
 
@@ -88,8 +88,8 @@ class PlaceShards(msgspec.Struct, frozen=True, tag="place"):
 
 
 class BeginJob(msgspec.Struct, frozen=True, tag="begin"):
-    """A job begins (its id and times are given here). shards: the placement that it works for; placed_for: see
-    ClusterState."""
+    """A job begins (its id and times are given here). shards: the placement that it works for;
+    placed_for: see ClusterState."""
 
     job: Job
     shards: tuple[ShardRange, ...] = ()
@@ -157,7 +157,7 @@ class Guarded(msgspec.Struct, frozen=True, tag="guarded"):
 Change = Plain | Guarded
 
 encode_change = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Change).decode
+_decode: Callable[[bytes], Change] = msgspec.msgpack.Decoder(Change).decode
 
 
 def decode_change(data: bytes) -> Change:
