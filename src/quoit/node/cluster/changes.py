@@ -31,7 +31,7 @@ from quoit.placement.shard_map import ShardRange
 
 __all__ = [
     "AddToken", "BeginJob", "BeginSplit", "Change", "EndJob", "EndSplit", "Found", "Guarded", "Join",
-    "NodeSeen", "PlaceShards", "Progress", "Refused", "SetNode", "SetSettings", "SetState",
+    "NodeSeen", "Plain", "PlaceShards", "Progress", "Refused", "SetNode", "SetSettings", "SetState",
     "change_cluster", "decode_change", "encode_change",
 ]  # fmt: skip
 
@@ -82,9 +82,11 @@ class SetNode(msgspec.Struct, frozen=True, tag="node"):
 
 
 class PlaceShards(msgspec.Struct, frozen=True, tag="place"):
-    """Where the replicas are to be; adopts what was found if nothing was planned."""
+    """Where the replicas are to be; adopts what was found if nothing was planned. placed_for: see
+    ClusterState; "" leaves it."""
 
     shards: tuple[ShardRange, ...]
+    placed_for: str = ""
 
 
 class BeginJob(msgspec.Struct, frozen=True, tag="begin"):
@@ -264,7 +266,8 @@ def _set_node(state: ClusterState, change: SetNode, now_ms: int) -> ClusterState
 
 
 def _place(state: ClusterState, change: PlaceShards, now_ms: int) -> ClusterState:
-    return _placed(state, change.shards)
+    after = _placed(state, change.shards)
+    return _replace(after, placed_for=change.placed_for or state.placed_for)
 
 
 def _begin_job(state: ClusterState, change: BeginJob, now_ms: int) -> ClusterState:
@@ -275,8 +278,9 @@ def _begin_job(state: ClusterState, change: BeginJob, now_ms: int) -> ClusterSta
         change.job, id=state.next_job, begun_ms=now_ms, before=state.shards,
         log=tuple((now_ms, line) for _, line in change.job.log),
     )  # fmt: skip
-    if not job.steps and job.state == "running":
-        job = _replace(job, state="done", ended_ms=now_ms)
+    if not job.steps:
+        ended = "done" if job.state == "running" else job.state
+        job = _replace(job, state=ended, ended_ms=now_ms)
     after = _placed(state, change.shards) if change.shards else state
     jobs = _forget((*state.jobs, job))
     placed_for = change.placed_for or state.placed_for
