@@ -29,6 +29,7 @@ class Persistence:
     updates  for the next write; marks and after: what to tell the cores and the peers behind it
     write    the write that is not durable yet, or None; write_marks and write_after belong to it
     held     nothing more may be written before the engine has been flushed
+    slowest_us  the longest that a write took since somebody looked (reports.py)
     postponed  shard -> what the log must say before anything replaces what it has of the shard
     """
 
@@ -52,6 +53,7 @@ class Persistence:
         self.write_marks: list[Mark] = []
         self.write_after: list[Message] = []
         self.started_us = 0
+        self.slowest_us = 0
         self.held = False
         self.postponed: dict[int, ShardUpdate] = {}
         self.ask_for_room_us = 0
@@ -114,6 +116,7 @@ class Persistence:
         self.outbox.synced = write.sequence
         marks, after = self.write_marks, self.write_after
         self.write = None
+        self.slowest_us = max(self.slowest_us, self.clock.now_us() - self.started_us)
         self.write_marks, self.write_after = [], []
         for replica, index, term, hard_state in marks:
             if hard_state is not None:

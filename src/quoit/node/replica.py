@@ -80,12 +80,13 @@ class Replica:
     orphans   batches of an earlier leadership of this node whose outcome the log has yet to tell
     proving   read id -> (items, replies): run, and not yet proven to have been current
     proven    those of them that have just been
+    ops       commands that were run here since the start
     config_changed  an entry that changes the members was applied; the node has not looked yet
     """
 
     __slots__ = (
         "config_changed", "core", "damaged", "deletions", "engine", "host", "id", "inflight",
-        "next_read_id", "orphans", "proven", "proving", "queue", "range", "reads", "runner",
+        "next_read_id", "ops", "orphans", "proven", "proving", "queue", "range", "reads", "runner",
         "snapshot_for", "state", "state_key", "was_serving",
     )  # fmt: skip
 
@@ -115,6 +116,7 @@ class Replica:
         self.snapshot_for: list[int] = []
         self.damaged = core.damaged
         self.config_changed = False
+        self.ops = 0
 
     def started_with(self, members: Members) -> None:
         """A shard without a state record, or with one of an older format, has its first members."""
@@ -135,6 +137,7 @@ class Replica:
         self, spec: Spec, args: list[bytes], db: int, proto: int, wall_ms: int
     ) -> bytes | None:
         """Run a read whose proof exists. None: it has to join a batch."""
+        self.ops += 1
         state = self.state
         now_ms = wall_ms if wall_ms > state.stamp_ms else state.stamp_ms
         return self.runner.read(spec, args, db, proto, now_ms, state.counts)
@@ -212,6 +215,7 @@ class Replica:
 
     def _propose(self, now_us: int, wall_ms: int) -> None:
         items = self._take_batch()
+        self.ops += len(items)
         state = self.state
         stamp, seq, counts = state.stamp_ms, state.seq, state.counts
         below = [batch.effects for batch in self.inflight]

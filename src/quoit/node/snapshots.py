@@ -96,10 +96,12 @@ class Snapshots:
     queue      (shard, peer) -> when it was asked for; they begin when others have ended
     receiving  shard -> the transfer that comes in
     taken      shard -> (peer, transfer) that was installed last
+    sent_to    (shard, peer) -> bytes that this node has sent, in all transfers
     """
 
     __slots__ = (
-        "budget", "network", "next_transfer", "queue", "receiving", "sending", "taken",
+        "budget", "network", "next_transfer", "queue", "receiving", "sending", "sent_to",
+        "taken",
     )  # fmt: skip
 
     def __init__(self, network: Network, first_transfer: int) -> None:
@@ -108,6 +110,7 @@ class Snapshots:
         self.queue: dict[tuple[int, int], int] = {}
         self.receiving: dict[int, Receiving] = {}
         self.taken: dict[int, tuple[int, int]] = {}
+        self.sent_to: dict[tuple[int, int], int] = {}
         self.next_transfer = first_transfer
         rate = network.config.snapshot_bytes_per_s
         self.budget = Budget(rate, network.clock.now_us())
@@ -205,6 +208,8 @@ class Snapshots:
         counters = self.network.counters
         counters["snapshot_chunks"] += 1
         counters["snapshot_bytes"] += len(chunk.data)
+        key = (sending.shard, sending.peer)
+        self.sent_to[key] = self.sent_to.get(key, 0) + len(chunk.data)
         self.budget.spend(len(chunk.data) + len(chunk.state) + RECORD_COST * sending.count)
         self.network.outgoing(sending.peer).other.append(chunk)
 
@@ -281,6 +286,8 @@ class Snapshots:
             del self.sending[key]
         for key in [key for key in self.queue if key[0] == shard]:
             del self.queue[key]
+        for key in [key for key in self.sent_to if key[0] == shard]:
+            del self.sent_to[key]
 
     # Follower
 

@@ -18,8 +18,8 @@ from quoit.node.cluster.changes import (
     Progress,
     SetState,
 )
+from quoit.node.cluster.messages import Ask
 from quoit.node.cluster.observed import (
-    Ask,
     Observed,
     ShardSeen,
     actual,
@@ -60,11 +60,13 @@ _PROGRESS_BYTES = 16 * 1024 * 1024
 
 
 class Decision(msgspec.Struct):
-    """What is to be done now. `why`: what holds up the job or the plan, for people."""
+    """What is to be done now. `why`: what holds up the job or the plan, for people; `cooled`: the shard
+    that the change takes from a hot leader, -1 for none."""
 
     change: Change | None = None
     requests: list[Ask] = []
     why: list[str] = []
+    cooled: int = -1
 
     def propose(self, state: ClusterState, change: Plain) -> None:
         """One change at a time, and only to the state that was looked at."""
@@ -365,6 +367,7 @@ def _cool(state: ClusterState, seen: Observed, out: Decision) -> None:
             heirs = [node for node in shard.replicas if node in fine and node in voters]
             if heirs:
                 heir = min(heirs, key=lambda node: (leads[node], node))
+                out.cooled = shard.id
                 out.propose(state, PlaceShards(_preferring(state.shards, shard.id, heir)))
                 return
 

@@ -2,33 +2,16 @@
 
 import msgspec
 
+from quoit.node.cluster.messages import Ask, Load
 from quoit.node.cluster.state import ClusterState, holders
 from quoit.placement.plan import Step
 from quoit.placement.shard_map import ShardRange
 from quoit.quorum.members import Members
 
 __all__ = [
-    "Ask", "Load", "Observed", "ShardSeen", "actual", "fingerprint", "is_done", "members_now",
+    "Observed", "ShardSeen", "actual", "fingerprint", "is_done", "members_now",
     "request_for",
 ]  # fmt: skip
-
-
-class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """A change of one shard's members, as `membership.Request` has it; `index`: only if the members are
-    still those of the entry at this index, so that what is asked for twice is done once."""
-
-    kind: str
-    shard: int
-    node: int
-    source: int = 0
-    index: int = 0
-
-    @property
-    def pair(self) -> tuple[int, int]:
-        """(node that loses a replica, node that gets one); 0 where there is none."""
-        if self.kind == "remove-replica":
-            return (self.node, 0)
-        return (self.source, self.node)
 
 
 class ShardSeen(msgspec.Struct, frozen=True):
@@ -49,18 +32,6 @@ class ShardSeen(msgspec.Struct, frozen=True):
     ops: float = 0.0
 
 
-class Load(msgspec.Struct, frozen=True, array_like=True):
-    """How a node is, in microseconds: its slowest log write and its latest tick of the last second."""
-
-    sync_us: int = 0
-    lag_us: int = 0
-
-    @property
-    def worst_us(self) -> int:
-        """The greater of both."""
-        return max(self.sync_us, self.lag_us)
-
-
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One look at everything.
 
@@ -72,6 +43,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     away_us    node -> for how long it has been unreachable
     hot_us     node -> for how long it has been saturated
     asked      shard -> what this leader has asked for and not heard the end of
+    waits      shard -> what the operation there waits for
     barred     shard -> why it is not asked again yet: the last attempt failed
     quiet_us   for how long no members have changed and nothing has been under way
     moved      bytes copied for the job under way
@@ -87,6 +59,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     away_us: dict[int, int] = {}
     hot_us: dict[int, int] = {}
     asked: dict[int, Ask] = {}
+    waits: dict[int, str] = {}
     barred: dict[int, str] = {}
     quiet_us: int = 0
     moved: int = 0
