@@ -48,8 +48,11 @@ _RECORDS_AT_ONCE = 10_000
 _REMEMBER_S = 1.0
 
 _WARNINGS = frozenset(
-    ("disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed")
-)
+    (
+        "disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed",
+        "peer_unreachable", "peer_live_again", "peer_dead", "peer_marked_dead", "peer_returned",
+    )
+)  # fmt: skip
 
 logger = structlog.get_logger("quoit")
 
@@ -225,6 +228,8 @@ class Driver:
             lease_enabled=options.lease_enabled,
             drift_ppm=options.drift_ppm,
             digest_interval_us=options.digest_interval_us,
+            dead_after_us=options.dead_after_us,
+            suspect_phi=options.suspect_phi,
             version=__version__,
         )
 
