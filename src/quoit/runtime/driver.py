@@ -326,7 +326,10 @@ class Driver:
             self._remember_at = now + _REMEMBER_S
             self._remember_peers()
         self.kick()
-        self._timer = self.loop.call_later(self.node.config.tick_us / 1e6, self._tick)
+        # What the node asks for: timers of a millisecond's resolution fire early, and a tick that came too
+        # early for it would otherwise be one that came a whole tick late.
+        left_us = self.node.next_tick_us - self.clock.now_us()
+        self._timer = self.loop.call_later(max(left_us, 1_000) / 1e6, self._tick)
 
     def _guarded(self, step: Callable[..., None], *args: Any) -> None:
         try:
