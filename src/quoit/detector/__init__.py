@@ -1,5 +1,5 @@
 """Failure detection: which nodes are live, suspect, unreachable, dead, as one node sees it. A pure
-value machine; times are microseconds of the node's own clock (`Clock.now_us`), never compared with another
+value machine, which node/liveness.py runs; times are microseconds of the node's own clock (`Clock.now_us`), never compared with another
 node's.
 
 What to call (`Detector`, one per node):

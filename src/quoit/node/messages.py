@@ -7,6 +7,7 @@ is never retransmitted by quoit: after a broken connection the outcome of what w
 import msgspec
 
 from quoit.base.errors import PeerFault
+from quoit.detector.messages import DetectorMessage
 from quoit.node.config import PeerInfo
 from quoit.paxos.messages import PaxosMessage
 from quoit.quorum.agreement import SnapshotMeta
@@ -162,6 +163,7 @@ Other = (
     | DigestAsk
     | DigestReply
     | DigestVerdict
+    | DetectorMessage
 )
 
 

@@ -22,10 +22,12 @@ from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
+from quoit.node.liveness import Liveness
 from quoit.node.membership import Membership
 from quoit.node.messages import (
     DigestAsk,
     DigestReply,
+    DigestVerdict,
     NodeList,
     ReplicaAsk,
     ReplicaReply,
@@ -81,6 +83,7 @@ class Node:
     dispatcher   where commands go and how they are answered
     persistence  what waits for the log
     leadership   which leaderships are given away
+    liveness     which nodes this one holds for live, unreachable, dead
     replicas     shard -> this node's replica of it
     serving      shard -> replica, only those that lead and may run commands
     rebuilding   why the data here come anew from the peers; "" when they do not (for people)
@@ -137,7 +140,8 @@ class Node:
         self.snapshots = Snapshots(self, first_id)
         self.lifecycle = Lifecycle(self)
         self.announcements = Announcements(self)
-        self.book = NodeBook(config, self.outgoing, self.connected)
+        self.liveness = Liveness(config, clock, rng, self.outbox, self.persistence, trace)
+        self.book = NodeBook(config, self.outgoing, self.connected, self.liveness.add_peer)
         self.membership = Membership(self, first_id)
         self.expiry = Expiry(self)
         self.digests = Digests(self)
@@ -253,12 +257,14 @@ class Node:
             self.outbox.drop(peer)
             self.forwarder.lost(peer)
             self.snapshots.lost(peer, now)
+        self.liveness.connection(peer, connected, now)
 
     def on_frame(self, peer: int, payload: bytes) -> None:
         """A frame from `peer`. PeerFault when it cannot be read."""
         frame = decode_frame(payload)
         now = self.clock.now_us()
         self.heard_us[peer] = now
+        self.liveness.heard(peer, now)
         self.standings.heard(peer, frame.synced)
         self.counters["frames_received"] += 1
         replicas = self.replicas
@@ -287,13 +293,16 @@ class Node:
                 self.digests.ask(other)
             elif isinstance(other, DigestReply):
                 self.digests.received(peer, other)
-            else:
+            elif isinstance(other, DigestVerdict):
                 self.digests.convicted(peer, other)
+            else:
+                self.liveness.step(peer, other, now)
 
     # The log and the engine
 
     def on_persisted(self, write: Write) -> None:
         """The log write is durable."""
+        self.liveness.watch_disk(self.clock.now_us())
         self.persistence.persisted(write)
 
     @property
@@ -330,6 +339,7 @@ class Node:
         if now < self.next_tick_us:
             return
         self.next_tick_us = now + self.config.tick_us
+        self.liveness.tick(now)
         self.leadership.watch_disk(now)
         for replica in self.replicas.values():
             if now >= replica.core.next_deadline_us():
