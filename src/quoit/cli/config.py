@@ -60,6 +60,10 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     drift_ppm: int = 10_000
     digest_interval_s: int = 600
     """How often the replicas of a shard compare digests of their data."""
+    dead_after_s: int = 600
+    """A node that nobody reaches for so long is dead: its replicas may be rebuilt elsewhere."""
+    suspect_phi: float = 8.0
+    """Others are asked about a node when its silence is this surprising."""
     cache_bytes: int = 128 * 1024 * 1024
     consensus: str = "raft"
     """At creation: raft or paxos."""
@@ -154,6 +158,7 @@ def _check(config: ServeConfig) -> None:
     bounds = {
         "node_id": (1, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
         "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000),
+        "dead_after_s": (1, 1_000_000), "suspect_phi": (0.5, 100),
         "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
         "admin_port": (1, 65_535), "peer_port": (1, 65_535),
     }  # fmt: skip
@@ -245,4 +250,6 @@ def node_options(config: ServeConfig) -> NodeOptions:
         drift_ppm=config.drift_ppm,
         cache_bytes=config.cache_bytes,
         digest_interval_us=config.digest_interval_s * 1_000_000,
+        dead_after_us=config.dead_after_s * 1_000_000,
+        suspect_phi=config.suspect_phi,
     )

@@ -49,6 +49,12 @@ def serve(
     digest_interval_s: Annotated[
         int | None, typer.Option(help="Replicas compare their data this often. [default: 600]")
     ] = None,
+    dead_after_s: Annotated[
+        int | None, typer.Option(help="Unreachable for so long is dead. [default: 600]")
+    ] = None,
+    suspect_phi: Annotated[
+        float | None, typer.Option(help="Ask others about a silent node. [default: 8]")
+    ] = None,
     cache_bytes: Annotated[int | None, typer.Option(help="[default: 134217728]")] = None,
     consensus: Annotated[
         str | None, typer.Option(help="At creation: raft or paxos. [default: raft]")

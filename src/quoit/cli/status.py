@@ -15,7 +15,7 @@ from quoit.cli.shared import (
     run_app,
 )
 
-__all__ = ["main", "sentence"]
+__all__ = ["main", "sentence", "state_of"]
 
 app = new_app()
 
@@ -67,7 +67,14 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
         lose = f"you can lose {spare} more node{'' if spare == 1 else 's'}"
     else:
         lose = "some shards have no quorum and accept no writes"
-    text = f"{leaders}; {len(up)} of {len(peers)} nodes live; {lose}."
+    dead = [peer for peer in peers if peer.get("state") == "dead"]
+    live = sum(1 for peer in peers if peer["connected"] and peer not in dead)
+    text = f"{leaders}; {live} of {len(peers)} nodes live; {lose}."
+    for peer in dead:
+        back = ", and has returned: what it holds does not count" if peer.get("returned") else ""
+        text += f" {peer['name']} is dead for this node{back}."
+    if status.get("isolated"):
+        text += " This node is in touch with no majority of the nodes."
     damaged = [shard for shard in shards if shard.get("role") == "damaged"]
     if damaged:
         verb = "is" if len(damaged) == 1 else "are"
@@ -75,7 +82,17 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
     if status.get("rebuilding"):
         text += " This node's data were damaged; they come anew from the other replicas."
     well = not (headless or damaged or status.get("rebuilding"))
-    return well and len(up) == len(peers), text
+    return well and live == len(peers), text
+
+
+def state_of(peer: dict[str, Any]) -> str:
+    """A node as the one that was asked sees it."""
+    state = str(peer.get("state", "live"))
+    if state == "dead" and peer.get("returned"):
+        return "✕ dead, returned"
+    if state == "live":
+        return "● live" if peer["connected"] else "○ not connected"
+    return f"{'◐' if state == 'suspect' else '✕'} {state}"
 
 
 def _show(status: dict[str, Any], text: str) -> None:
@@ -88,11 +105,9 @@ def _show(status: dict[str, Any], text: str) -> None:
     names = {peer["id"]: peer["name"] for peer in status["peers"]}
     nodes = Table("node", "state", "redis", "admin", box=None)
     for peer in status["peers"]:
-        state = "● live" if peer["connected"] else "✕ not reachable"
         host = peer["host"]
-        nodes.add_row(
-            peer["name"], state, f"{host}:{peer['resp_port']}", f"{host}:{peer['admin_port']}"
-        )
+        ports = (f"{host}:{peer['resp_port']}", f"{host}:{peer['admin_port']}")
+        nodes.add_row(peer["name"], state_of(peer), *ports)
     console.print(nodes)
     shards = Table(
         "shard", "slots", "leader", "voters", "learners", "term", "applied", "keys", box=None

@@ -1,6 +1,6 @@
 """Failure detection: which nodes are live, suspect, unreachable, dead, as one node sees it. A pure
-value machine; times are microseconds of the node's own clock (`Clock.now_us`), never compared with another
-node's.
+value machine, which node/liveness.py runs. Times are microseconds of the node's own clock
+(`Clock.now_us`), never compared with another node's.
 
 What to call (`Detector`, one per node):
 

@@ -60,7 +60,8 @@ class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             ) > 0,
             "times are positive",
         )  # fmt: skip
-        invariant(self.phi_threshold > 0.0, "phi is positive", phi=self.phi_threshold)
+        # Below, ordinary intervals would begin suspicions (and `tick` does not look at them).
+        invariant(self.phi_threshold >= 0.5, "phi is at least 0.5", phi=self.phi_threshold)
         invariant(self.window >= 4, "a window holds at least four intervals", window=self.window)
         invariant(self.sample_max_us >= 2 * self.interval_us, "intervals must fit under their cap")
         invariant(self.rounds >= 1, "somebody must be asked", rounds=self.rounds)

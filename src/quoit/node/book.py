@@ -13,16 +13,22 @@ __all__ = ["NodeBook"]
 class NodeBook:
     """nodes    id -> address and name, this node included
     changed  what was added or changed since the last turn
+    watch    called with the id of each node that is added
     """
 
-    __slots__ = ("changed", "config", "connected", "nodes", "outgoing")
+    __slots__ = ("changed", "config", "connected", "nodes", "outgoing", "watch")
 
     def __init__(
-        self, config: NodeConfig, outgoing: Callable[[int], Frame], connected: dict[int, int]
+        self,
+        config: NodeConfig,
+        outgoing: Callable[[int], Frame],
+        connected: dict[int, int],
+        watch: Callable[[int], None],
     ) -> None:
         self.config = config
         self.outgoing = outgoing
         self.connected = connected
+        self.watch = watch
         self.nodes = {peer.id: peer for peer in config.nodes}
         self.changed: list[PeerInfo] = []
 
@@ -32,6 +38,7 @@ class NodeBook:
             return False
         self.nodes[info.id] = info
         self.changed.append(info)
+        self.watch(info.id)
         self.tell(peer for peer in self.connected if peer != info.id)
         return True
 

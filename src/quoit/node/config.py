@@ -3,8 +3,11 @@
 import msgspec
 
 from quoit.base import limits
+from quoit.detector.settings import DetectorSettings
 
 __all__ = ["NodeConfig", "PeerInfo"]
+
+_DETECTOR = DetectorSettings()
 
 
 class PeerInfo(msgspec.Struct, frozen=True):
@@ -47,6 +50,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a command waits for a shard to have a leader; then it is refused, not applied."""
     outcome_wait_us: int = 4_000_000
     """How long a proposed write waits for its outcome; then the answer is `maybe applied`."""
+    dead_after_us: int = _DETECTOR.dead_after_us
+    """A node that nobody reaches for so long counts as dead: its replicas may be rebuilt elsewhere."""
+    suspect_phi: float = _DETECTOR.phi_threshold
+    """Others are asked about a node when its silence is this surprising (detector/phi.py)."""
     disk_hang_us: int = 1_000_000
     """A log write that takes longer makes the node hand over its leaderships."""
     inflight_batches_max: int = 4

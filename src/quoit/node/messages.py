@@ -7,6 +7,7 @@ is never retransmitted by quoit: after a broken connection the outcome of what w
 import msgspec
 
 from quoit.base.errors import PeerFault
+from quoit.detector.messages import DetectorMessage
 from quoit.node.cluster.messages import NodeReport, OperationAsk, OperationTold
 from quoit.node.config import PeerInfo
 from quoit.paxos.messages import PaxosMessage
@@ -163,6 +164,7 @@ Other = (
     | DigestAsk
     | DigestReply
     | DigestVerdict
+    | DetectorMessage
     | OperationAsk
     | OperationTold
     | NodeReport

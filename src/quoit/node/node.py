@@ -14,6 +14,8 @@ from quoit.base.seams import Clock, Rng, Trace
 from quoit.data.table import Spec
 from quoit.node.announce import Announcements
 from quoit.node.book import NodeBook
+from quoit.node.cluster.messages import NodeReport, OperationAsk, OperationTold
+from quoit.node.cluster.rebalancer import Cluster, NoRecord, Rebalancer
 from quoit.node.compaction import Compaction
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.digests import Digests
@@ -22,10 +24,12 @@ from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
 from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
+from quoit.node.liveness import Liveness
 from quoit.node.membership import Membership
 from quoit.node.messages import (
     DigestAsk,
     DigestReply,
+    DigestVerdict,
     NodeList,
     ReplicaAsk,
     ReplicaReply,
@@ -81,8 +85,10 @@ class Node:
     dispatcher   where commands go and how they are answered
     persistence  what waits for the log
     leadership   which leaderships are given away
+    liveness     which nodes this one holds for live, unreachable, dead
     replicas     shard -> this node's replica of it
     serving      shard -> replica, only those that lead and may run commands
+    cluster      its record; rebalancer: brings replicas to where that says
     rebuilding   why the data here come anew from the peers; "" when they do not (for people)
     """
 
@@ -133,12 +139,17 @@ class Node:
         self.forwarder = dispatcher.forwarder
         self.compaction = Compaction(config, self.slowest)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
-        self.leadership = Leadership(config, dispatcher, self.persistence, trace)
+        self.cluster: Cluster = NoRecord()
+        self.leadership = Leadership(
+            config, dispatcher, self.persistence, trace, lambda: self.cluster.state
+        )
         self.snapshots = Snapshots(self, first_id)
         self.lifecycle = Lifecycle(self)
         self.announcements = Announcements(self)
-        self.book = NodeBook(config, self.outgoing, self.connected)
+        self.liveness = Liveness(config, clock, rng, self.outbox, self.persistence, trace)
+        self.book = NodeBook(config, self.outgoing, self.connected, self.liveness.add_peer)
         self.membership = Membership(self, first_id)
+        self.rebalancer = Rebalancer(self, config.node_id, first_id)
         self.expiry = Expiry(self)
         self.digests = Digests(self)
         dispatcher.digest = self.digests.begin
@@ -246,19 +257,21 @@ class Node:
             self.snapshots.found(peer, now)
             # The preferred replica looks for votes as soon as somebody can give them.
             for replica in self.replicas.values():
-                if replica.core.members.voters[0] == self.config.node_id:
+                if self.leadership.preferred(replica) == self.config.node_id:
                     replica.core.campaign_soon(now + self.config.tick_us)
         else:
             self.connected.pop(peer, None)
             self.outbox.drop(peer)
             self.forwarder.lost(peer)
             self.snapshots.lost(peer, now)
+        self.liveness.connection(peer, connected, now)
 
     def on_frame(self, peer: int, payload: bytes) -> None:
         """A frame from `peer`. PeerFault when it cannot be read."""
         frame = decode_frame(payload)
         now = self.clock.now_us()
         self.heard_us[peer] = now
+        self.liveness.heard(peer, now)
         self.standings.heard(peer, frame.synced)
         self.counters["frames_received"] += 1
         replicas = self.replicas
@@ -287,13 +300,18 @@ class Node:
                 self.digests.ask(other)
             elif isinstance(other, DigestReply):
                 self.digests.received(peer, other)
-            else:
+            elif isinstance(other, DigestVerdict):
                 self.digests.convicted(peer, other)
+            elif isinstance(other, OperationAsk | OperationTold | NodeReport):
+                self.rebalancer.received(peer, other, now)
+            else:
+                self.liveness.step(peer, other, now)
 
     # The log and the engine
 
     def on_persisted(self, write: Write) -> None:
         """The log write is durable."""
+        self.liveness.watch_disk(self.clock.now_us())
         self.persistence.persisted(write)
 
     @property
@@ -330,6 +348,7 @@ class Node:
         if now < self.next_tick_us:
             return
         self.next_tick_us = now + self.config.tick_us
+        self.liveness.tick(now)
         self.leadership.watch_disk(now)
         for replica in self.replicas.values():
             if now >= replica.core.next_deadline_us():
@@ -344,6 +363,7 @@ class Node:
         self.announcements.tick(now)
         self.standings.tell(self.outbox, self.connected, now)
         self.membership.tick(now)
+        self.rebalancer.tick(now)
 
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""

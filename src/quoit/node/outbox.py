@@ -2,11 +2,12 @@
 
 Elections, heartbeats and acknowledgements are small and must not wait behind values; when there is
 much to send they go into a frame of their own that may overtake (Raft's messages may be reordered).
-Forwarded commands always share the ordinary stream, because a client's pipeline has an order.
+What failure detectors say is never in an ordinary frame. Forwarded commands always share the ordinary
+stream, because a client's pipeline has an order.
 """
 
 from quoit.base import limits
-from quoit.node.messages import Frame, encode_frame
+from quoit.node.messages import Frame, Other, encode_frame
 from quoit.paxos.messages import Accept, Promise
 from quoit.raft.messages import AppendEntries
 
@@ -14,12 +15,17 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """Frames being filled, by peer. synced: what each of them says of this node's log."""
+    """Frames being filled, by peer.
 
-    __slots__ = ("frames", "synced")
+    overtaking  peer -> messages that may overtake all else
+    synced      what each frame says of this node's log
+    """
+
+    __slots__ = ("frames", "overtaking", "synced")
 
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
+        self.overtaking: dict[int, list[Other]] = {}
         self.synced = 0
 
     def outgoing(self, peer: int) -> Frame:
@@ -29,9 +35,14 @@ class Outbox:
             frame = self.frames[peer] = Frame([], [], [], [], [], [])
         return frame
 
+    def overtake(self, peer: int, message: Other) -> None:
+        """Send a small message that need not arrive, and has no order among others."""
+        self.overtaking.setdefault(peer, []).append(message)
+
     def drop(self, peer: int) -> None:
         """Forget what was to be sent to `peer`: its connection broke."""
         self.frames.pop(peer, None)
+        self.overtaking.pop(peer, None)
 
     def drain(
         self, connected: dict[int, int]
@@ -53,7 +64,13 @@ class Outbox:
                 urgent.append((peer, encode_frame(Frame(small, [], [], [], [], [], self.synced))))
                 frame.core = [pair for pair in frame.core if _bulky(pair[1])]
             _split(peer, frame, ordinary)
+        for peer, messages in self.overtaking.items():
+            if peer in connected:
+                urgent.append(
+                    (peer, encode_frame(Frame([], [], [], [], [], messages, self.synced)))
+                )
         self.frames = {}
+        self.overtaking = {}
         return ordinary, urgent
 
 

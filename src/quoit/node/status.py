@@ -7,6 +7,7 @@ import msgspec
 
 from quoit.base.seams import Clock
 from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.liveness import Liveness
 from quoit.node.replica import Replica
 from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.quorum.agreement import Agreement
@@ -27,6 +28,12 @@ class PeerStatus(msgspec.Struct):
     connected: bool
     heard_ms_ago: int
     """Milliseconds since its last message; 0 for this node, -1 for never."""
+    state: str = "live"
+    """live, suspect, unreachable or dead, as this node's failure detector sees it."""
+    phi: float = 0.0
+    """How surprising its present silence is; suspicion begins at `suspect_phi`."""
+    returned: bool = False
+    """It is held for dead, and was heard since: it waits to be readmitted."""
 
 
 class ShardStatus(msgspec.Struct):
@@ -72,6 +79,12 @@ class NodeStatus(msgspec.Struct):
     counters: dict[str, int]
     rebuilding: str = ""
     """The engine was damaged, so: its data come anew from the other replicas; "" when all is well."""
+    isolated: bool = False
+    """It is in touch with no majority of the nodes, so it declares nobody dead."""
+    local_health: int = 0
+    """How far this node doubts itself: 0 is well; time-outs for peers are multiplied by 1 + this."""
+    event_loop_lag_us: int = 0
+    """How late the latest tick of the last ten to twenty seconds was."""
 
 
 class _Source(Protocol):
@@ -86,6 +99,7 @@ class _Source(Protocol):
     map: ShardMap
     replicas: dict[int, Replica]
     rebuilding: str
+    liveness: Liveness
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:
@@ -105,6 +119,8 @@ def node_status(node: _Source) -> NodeStatus:
     """The node's present status."""
     config = node.config
     now = node.clock.now_us()
+    liveness = node.liveness
+    returned = liveness.returned()
     peers = []
     for peer in sorted(node.nodes.values(), key=lambda one: one.id):
         own = peer.id == config.node_id
@@ -113,7 +129,8 @@ def node_status(node: _Source) -> NodeStatus:
         peers.append(
             PeerStatus(
                 peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port,
-                own or peer.id in node.connected, ago,
+                own or peer.id in node.connected, ago, liveness.state_of(peer.id).value,
+                liveness.phi_of(peer.id), peer.id in returned,
             )
         )  # fmt: skip
     own_name = node.nodes[config.node_id].name
@@ -128,6 +145,9 @@ def node_status(node: _Source) -> NodeStatus:
         [_shard_status(node, shard) for shard in node.map.shards],
         dict(node.counters),
         node.rebuilding,
+        liveness.isolated,
+        liveness.health,
+        liveness.lag_us,
     )
 
 

@@ -48,8 +48,11 @@ _RECORDS_AT_ONCE = 10_000
 _REMEMBER_S = 1.0
 
 _WARNINGS = frozenset(
-    ("disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed")
-)
+    (
+        "disk_hangs", "disk_answers", "disk_full", "disk_has_room", "command_failed",
+        "peer_unreachable", "peer_live_again", "peer_dead", "peer_marked_dead", "peer_returned",
+    )
+)  # fmt: skip
 
 logger = structlog.get_logger("quoit")
 
@@ -225,6 +228,8 @@ class Driver:
             lease_enabled=options.lease_enabled,
             drift_ppm=options.drift_ppm,
             digest_interval_us=options.digest_interval_us,
+            dead_after_us=options.dead_after_us,
+            suspect_phi=options.suspect_phi,
             version=__version__,
         )
 
@@ -321,7 +326,10 @@ class Driver:
             self._remember_at = now + _REMEMBER_S
             self._remember_peers()
         self.kick()
-        self._timer = self.loop.call_later(self.node.config.tick_us / 1e6, self._tick)
+        # What the node asks for: timers of a millisecond's resolution fire early, and a tick that came too
+        # early for it would otherwise be one that came a whole tick late.
+        left_us = self.node.next_tick_us - self.clock.now_us()
+        self._timer = self.loop.call_later(max(left_us, 1_000) / 1e6, self._tick)
 
     def _guarded(self, step: Callable[..., None], *args: Any) -> None:
         try:

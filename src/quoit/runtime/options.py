@@ -2,7 +2,11 @@
 
 import msgspec
 
+from quoit.detector.settings import DetectorSettings
+
 __all__ = ["NodeOptions", "PeerAddress"]
+
+_DETECTOR = DetectorSettings()
 
 
 class PeerAddress(msgspec.Struct, frozen=True):
@@ -41,6 +45,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     lease_enabled: bool = True
     drift_ppm: int = 10_000
     digest_interval_us: int = 600_000_000
+    dead_after_us: int = _DETECTOR.dead_after_us
+    suspect_phi: float = _DETECTOR.phi_threshold
     cache_bytes: int = 128 * 1024 * 1024
     """Bound of the cache of hot records."""
     engine: str = "rocks"

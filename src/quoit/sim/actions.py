@@ -48,6 +48,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     "put-back": {"node": "node", "restart": "seconds"},
     "wipe": {"node": "node", "restart": "seconds"},
     "replace": {"node": "node", "by": "nodes"},
+    "readmit": {"node": "node"},
     "flip": {"node": "node", "zone": "text?", "restart": "seconds"},
     "wall-jump": {"node": "node", "seconds": "number"},
     "clock-rate": {"node": "node", "rate": "number"},

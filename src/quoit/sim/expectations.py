@@ -5,6 +5,8 @@ A condition is a method `_expect_NAME(value)` of Expectations; it returns what i
 
 from typing import Any, Protocol
 
+from quoit.detector.peer import EventKind, PeerState
+from quoit.node.liveness import Liveness
 from quoit.sim.history import GET, OK, Operation
 from quoit.sim.world import CORRECTNESS, World
 
@@ -23,6 +25,9 @@ CONDITIONS: dict[str, str] = {
     "seen": "texts",
     "hit": "texts",
     "kept_by_none": "number",
+    "dead_elsewhere": "number",
+    "live_everywhere": "number",
+    "declares_nobody_dead": "number",
 }
 """Condition -> type of its value."""
 
@@ -169,6 +174,39 @@ class Expectations:
         """That node is a member of no shard any more."""
         kept = {shard: None for shard, voters in self.world.voters.items() if node in voters}
         return f"node {node} is still a voter of shards {list(kept)}" if kept else ""
+
+    def _liveness(self) -> dict[int, Liveness]:
+        """Of the nodes that run."""
+        machines = self.world.machines.values()
+        return {one.id: one.node.liveness for one in machines if one.node is not None}
+
+    def _expect_dead_elsewhere(self, node: int) -> str:
+        """All other nodes hold it for dead, found it unreachable before, and heard it since."""
+        for observer, liveness in self._liveness().items():
+            if observer == node:
+                continue
+            kinds = [event.kind for event in liveness.recent if event.peer == node]
+            told = [EventKind.SUSPECT, EventKind.UNREACHABLE, EventKind.DEAD, EventKind.RETURNED]
+            if liveness.state_of(node) is not PeerState.DEAD or node not in liveness.dead():
+                return f"node {observer} sees it as {liveness.state_of(node).value}"
+            if node not in liveness.returned() or kinds[-len(told) :] != told:
+                return f"node {observer} was told {', '.join(kind.value for kind in kinds)}"
+        return ""
+
+    def _expect_live_everywhere(self, node: int) -> str:
+        """All other nodes hold it for live."""
+        for observer, liveness in self._liveness().items():
+            if liveness.state_of(node) is not PeerState.LIVE:
+                return f"node {observer} sees it as {liveness.state_of(node).value}"
+        return ""
+
+    def _expect_declares_nobody_dead(self, node: int) -> str:
+        """That node runs, and never held another for dead."""
+        liveness = self._liveness().get(node)
+        if liveness is None:
+            return "it does not run"
+        dead = [event.peer for event in liveness.recent if event.kind is EventKind.DEAD]
+        return f"it declared {dead} dead" if dead else ""
 
     def _expect_hit(self, names: list[str]) -> str:
         """These faults touched something."""

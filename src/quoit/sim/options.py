@@ -108,6 +108,8 @@ class Options(msgspec.Struct, kw_only=True):
     election_timeout_us: int = 300_000
     heartbeat_us: int = 60_000
     tick_us: int = 20_000
+    dead_after_us: int = 600_000_000
+    """An unreachable node is dead after this."""
     leader_wait_us: int = 2_000_000
     outcome_wait_us: int = 1_500_000
     pending_commands_max: int = 10_000

@@ -296,6 +296,13 @@ class Story:
                 request = Request(kind="move", shard=shard, node=self._node(node), source=gone)
                 self.nemesis._ask_members(request, 20)
 
+    def _do_readmit(self, step: Step) -> None:
+        """All nodes are told that a dead one is a member again."""
+        node = self._node(step["node"])
+        for machine in self.world.machines.values():
+            if machine.node is not None:
+                machine.post(machine.node.liveness.readmit, node)
+
     def _do_wall_jump(self, step: Step) -> None:
         self._machine(step).clock.jump_wall(int(step["seconds"] * 1000))
 

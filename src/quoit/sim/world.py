@@ -124,6 +124,7 @@ class World:
             shards=options.shards,
             consensus=options.consensus,
             digest_interval_us=1_500_000,
+            dead_after_us=options.dead_after_us,
             quorum=options.quorum,
             replication_factor=options.replication_factor,
             election_timeout_us=options.election_timeout_us,

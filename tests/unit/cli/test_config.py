@@ -6,6 +6,7 @@ import pytest
 
 from quoit.base.errors import BadRequest
 from quoit.cli.config import ServeConfig, load, node_options, parse_peer
+from quoit.detector.settings import DetectorSettings
 
 PEERS = ["1=10.0.0.1:7401/7379/7400", "2=10.0.0.2:7501/7479/7500", "3=10.0.0.3:7401"]
 
@@ -171,3 +172,14 @@ def test_there_are_never_more_copies_than_nodes() -> None:
 def test_times_reach_the_runtime_in_microseconds() -> None:
     options = node_options(load({"election_timeout_ms": 900, "heartbeat_ms": 100}, {}))
     assert (options.election_timeout_us, options.heartbeat_us) == (900_000, 100_000)
+    assert node_options(load({"dead_after_s": 45}, {})).dead_after_us == 45_000_000
+
+
+def test_the_failure_detector_has_its_own_defaults() -> None:
+    options = node_options(load({}, {}))
+    expected = DetectorSettings()
+    assert options.dead_after_us == expected.dead_after_us
+    assert options.suspect_phi == expected.phi_threshold
+    assert node_options(load({}, {"QUOIT_SUSPECT_PHI": "6.5"})).suspect_phi == 6.5
+    with pytest.raises(BadRequest, match="suspect_phi"):
+        load({"suspect_phi": 0.2}, {})

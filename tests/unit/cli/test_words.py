@@ -8,13 +8,15 @@ import redis
 
 from quoit.cli import kv
 from quoit.cli.main import dispatch
-from quoit.cli.status import sentence
+from quoit.cli.status import sentence, state_of
 from quoit.cli.writers import longest_pause
 
 
 def _status(leaders: list[int], up: list[int]) -> dict[str, Any]:
     return {
-        "peers": [{"id": number, "connected": number in up} for number in (1, 2, 3)],
+        "peers": [
+            {"id": number, "name": f"n{number}", "connected": number in up} for number in (1, 2, 3)
+        ],
         "shards": [{"leader": leader, "replicas": [1, 2, 3]} for leader in leaders],
     }
 
@@ -42,6 +44,32 @@ def test_damage_on_this_node_is_said() -> None:
     assert not healthy and "1 of this node's replicas is damaged" in text
     healthy, text = sentence({**_status([1, 1], [1, 2, 3]), "rebuilding": "block 7"})
     assert not healthy and "they come anew from the other replicas" in text
+
+
+def test_the_dead_are_named_and_count_as_not_live() -> None:
+    status = _status([1, 1], [1, 2, 3])
+    assert "dead" not in sentence(status)[1]
+    status["peers"][2].update(state="dead", returned=False)
+    healthy, text = sentence(status)
+    assert not healthy and "2 of 3 nodes live" in text and "n3 is dead for this node." in text
+    status["peers"][2]["returned"] = True
+    assert "n3 is dead for this node, and has returned" in sentence(status)[1]
+    assert "no majority" in sentence({**status, "isolated": True})[1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"connected": True}, "● live"),
+        ({"connected": False, "state": "live"}, "○ not connected"),
+        ({"connected": True, "state": "suspect"}, "◐ suspect"),
+        ({"connected": False, "state": "unreachable"}, "✕ unreachable"),
+        ({"connected": False, "state": "dead", "returned": False}, "✕ dead"),
+        ({"connected": True, "state": "dead", "returned": True}, "✕ dead, returned"),
+    ],
+)
+def test_the_state_of_a_node_in_words(facts: dict[str, Any], words: str) -> None:
+    assert state_of(facts) == words
 
 
 SLOTS = (100, 200)

@@ -1,7 +1,7 @@
 """Prometheus metrics, read from the node's plain counters when somebody asks.
 
 Names follow Prometheus' rules: one prefix, base units, `_total` on counters. The only labels are
-`shard` and `node`, both bounded by the cluster.
+`shard`, `node`, `peer` (a node that is not this one) and `state`, all bounded by the cluster.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from quoit.detector.peer import PeerState
 from quoit.node.status import NodeStatus, ShardStatus
 
 __all__ = ["StatusCollector"]
@@ -77,6 +78,7 @@ class StatusCollector(Collector):
         rebuilding.add_metric([], int(bool(status.rebuilding)))
         yield rebuilding
         yield from _nodes(status)
+        yield from _liveness(status)
         for name, text, value in _SHARD_GAUGES:
             family = GaugeMetricFamily(name, text, labels=["shard"])
             for shard in status.shards:
@@ -100,3 +102,32 @@ def _nodes(status: NodeStatus) -> Iterator[Metric]:
             silence.add_metric([peer.name], peer.heard_ms_ago / 1000)
     yield up
     yield silence
+
+
+def _liveness(status: NodeStatus) -> Iterator[Metric]:
+    phi = GaugeMetricFamily(
+        "quoit_failure_detector_phi", "How surprising the peer's silence is", labels=["peer"]
+    )
+    states = GaugeMetricFamily(
+        "quoit_peer_state", "1 for the state in which this node sees it", labels=["peer", "state"]
+    )
+    for peer in status.peers:
+        if peer.id != status.node_id:
+            phi.add_metric([peer.name], peer.phi)
+            for state in PeerState:
+                states.add_metric([peer.name, state.value], int(peer.state == state.value))
+    yield phi
+    yield states
+    lag = GaugeMetricFamily(
+        "quoit_event_loop_lag_seconds", "Lateness of the latest tick of the last 10 to 20 seconds"
+    )
+    lag.add_metric([], status.event_loop_lag_us / 1e6)
+    yield lag
+    health = GaugeMetricFamily(
+        "quoit_local_health", "0 is well; time-outs for peers are multiplied by 1 + this"
+    )
+    health.add_metric([], status.local_health)
+    yield health
+    isolated = GaugeMetricFamily("quoit_isolated", "1 if in touch with no majority of the nodes")
+    isolated.add_metric([], int(status.isolated))
+    yield isolated

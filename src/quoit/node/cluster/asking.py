@@ -2,7 +2,7 @@
 
 What is asked for names the entry that made the members what they are, and is done only if they still are:
 so an ask that comes late, twice, or from a leader that is none any more, changes nothing that has been
-changed since. Operations that run and their ends are told at once, and again when asked again.
+changed since. The end of an operation is told at once, and how far it is when it is asked again.
 """
 
 from collections.abc import Callable
@@ -99,18 +99,12 @@ class Operations:
         return entry.told
 
     def tick(self) -> list[int]:
-        """Tell what is news. The shards whose operations have ended since the last call."""
+        """The shards whose operations have ended since the last call; say so with `tell_ended`."""
         ended = []
         for shard, entry in self.asked.items():
-            told = entry.told
-            if told.state != "running":
-                continue
-            operation = entry.operation
-            if operation.state != "running":
+            if entry.told.state == "running" and entry.operation.state != "running":
+                entry.told = self._told(entry)
                 ended.append(shard)
-            elif (operation.step, operation.waits_for) == (told.step, told.waits_for):
-                continue
-            entry.told = self._told(entry)
         return ended
 
     def tell_ended(self, shards: list[int]) -> None:

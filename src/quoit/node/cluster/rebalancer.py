@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.seams import Trace
+from quoit.detector.peer import PeerState
 from quoit.node.cluster import decide
 from quoit.node.cluster.asking import Network as OperationsNetwork
 from quoit.node.cluster.asking import Operations
@@ -27,9 +28,10 @@ from quoit.node.cluster.observed import Observed, ShardSeen
 from quoit.node.cluster.reports import EVERY_US, Reports
 from quoit.node.cluster.reports import Network as ReportsNetwork
 from quoit.node.cluster.state import META_SHARD, ClusterState
+from quoit.node.liveness import Liveness
 from quoit.node.messages import Frame
 
-__all__ = ["Cluster", "Network", "Rebalancer"]
+__all__ = ["Cluster", "Network", "NoRecord", "Rebalancer"]
 
 _LOOK_US = 100_000
 _AGAIN_US = 1_000_000
@@ -40,6 +42,7 @@ _BAR_US = 5_000_000
 _BAR_US_MAX = 60_000_000
 _COOLED_US = 60_000_000
 _COOL_EVERY_US = 10_000_000
+_AWAY = (PeerState.UNREACHABLE, PeerState.DEAD)
 _ENDS = ("done", "handed-over", "interrupted", "not-leader", "changed", "busy", "refused", "failed")
 
 
@@ -67,14 +70,22 @@ class Network(OperationsNetwork, ReportsNetwork, Protocol):
     cluster: Cluster
     connected: dict[int, int]
     trace: Trace
+    liveness: Liveness
 
     def outgoing(self, peer: int) -> Frame:
         """The frame being filled for `peer`."""
         ...
 
-    def unreachable_since(self, node: int) -> int:
-        """Since when, by this node's clock, nobody reaches the node; 0: somebody does."""
-        ...
+
+class NoRecord:
+    """A node that has no record of the cluster, and so runs nothing by it."""
+
+    state = ClusterState()
+    leads = False
+
+    def propose(self, change: Change, done: Callable[[str], None]) -> None:
+        """Refused."""
+        done("this node has no record of the cluster")
 
 
 class Heard(msgspec.Struct):
@@ -103,7 +114,12 @@ class Bar(msgspec.Struct):
 
 
 class Rebalancer:
-    """See the module's docstring. Everything below belongs to one leadership of the meta shard.
+    """See the module's docstring.
+
+    operations, reports  the end of a shard's leader
+    lost       node -> since when it has been unreachable
+
+    The rest belongs to one leadership of the meta shard:
 
     heard      shard -> its newest report
     loads      node -> (how it is, when it said so)
@@ -127,6 +143,8 @@ class Rebalancer:
         self.leading = False
         self.report_us = 0
         self.reported_to = 0
+        self.lost: dict[int, int] = {}
+        self.epoch = 0
         self._begin_anew(0)
 
     def _begin_anew(self, now_us: int) -> None:
@@ -142,7 +160,7 @@ class Rebalancer:
         self.proposing = False
         self.next_propose_us = self.look_us = self.next_cool_us = 0
         self.changed_us = now_us
-        self.epoch = getattr(self, "epoch", 0) + 1
+        self.epoch = self.epoch + 1
 
     # Every node
 
@@ -154,6 +172,7 @@ class Rebalancer:
         if now_us >= self.report_us:
             self.report_us = now_us + EVERY_US
             self.reports.measure(now_us)
+            self._watch_nodes(now_us)
             self._report(to)
         elif ended or to != self.reported_to:
             self._report(to)
@@ -167,6 +186,18 @@ class Rebalancer:
         if leads and now_us >= self.look_us:
             self.look_us = now_us + _LOOK_US
             self._look(now_us)
+
+    def _watch_nodes(self, now_us: int) -> None:
+        network = self.network
+        state = network.cluster.state
+        for node in state.nodes:
+            there = node.id == self.own or node.id in network.connected
+            if there or network.liveness.state_of(node.id) not in _AWAY:
+                self.lost.pop(node.id, None)
+            else:
+                self.lost.setdefault(node.id, now_us)
+        if state.nodes:
+            network.snapshots.budget.bytes_per_s = state.settings.rebalance_bytes_per_s
 
     def _report(self, to: int) -> None:
         self.reported_to = to
@@ -258,11 +289,6 @@ class Rebalancer:
                 told.ops,
             )  # fmt: skip
         connected = frozenset({*self.network.connected, self.own})
-        away = {
-            node.id: now_us - since
-            for node in state.nodes
-            if (since := self.network.unreachable_since(node.id))
-        }
         under_way = {shard: one.ask for shard, one in self.asking.items()}
         running = {
             shard: one.told for shard, one in self.asking.items() if one.told is not None
@@ -276,7 +302,7 @@ class Rebalancer:
                 node: load for node, (load, at) in self.loads.items() if now_us - at < _GRACE_US
             },
             connected=connected,
-            away_us=away,
+            away_us={node: now_us - since for node, since in self.lost.items()},
             hot_us={node: now_us - since for node, since in self.hot.items() if node in connected},
             asked=under_way,
             waits={shard: told.waits_for for shard, told in running.items() if told.waits_for},

@@ -28,14 +28,16 @@ def make_status(leader: int = 1, role: str = "leader") -> NodeStatus:
     """Two nodes, two shards; this is node 1."""
     peers = [
         PeerStatus(1, "n1", "127.0.0.1", 7379, 7401, 7400, True, 0),
-        PeerStatus(2, "n2", "127.0.0.1", 7479, 7501, 7500, False, -1),
+        PeerStatus(2, "n2", "127.0.0.1", 7479, 7501, 7500, False, -1, "suspect", 8.5),
     ]
     shards = [
         ShardStatus(0, 0, 8191, [1, 2], 1, "leader", 3, 12, 10, 14, 5, {0: 7, 1: 2}, 4),
         ShardStatus(1, 8192, 16383, [1, 2], leader, role, 3, 1, 1, 1, 1, {}, 0),
     ]
     counters = {name: number for number, name in enumerate(COUNTERS, 1)}
-    return NodeStatus("c", 1, "n1", "0.1.0", "raft", 1500, peers, shards, counters)
+    status = NodeStatus("c", 1, "n1", "0.1.0", "raft", 1500, peers, shards, counters)
+    status.local_health, status.event_loop_lag_us, status.isolated = 2, 12_500, True
+    return status
 
 
 class FakeNode:
@@ -206,7 +208,7 @@ def _samples() -> dict[tuple[str, str], float]:
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         assert family.documentation
         for sample in family.samples:
-            label = sample.labels.get("shard") or sample.labels.get("node") or ""
+            label = " ".join(sample.labels.values())
             found[sample.name, label] = sample.value
     return found
 
@@ -221,6 +223,12 @@ def test_metrics_tell_what_the_status_tells() -> None:
     assert samples["quoit_shard_log_entries", "0"] == 10
     assert samples["quoit_shard_pending_commands", "0"] == 4
     assert samples["quoit_uptime_seconds", ""] == 1.5
+    assert samples["quoit_failure_detector_phi", "n2"] == 8.5
+    assert ("quoit_failure_detector_phi", "n1") not in samples, "a node does not watch itself"
+    states = ("live", "suspect", "unreachable", "dead")
+    assert [samples["quoit_peer_state", f"n2 {state}"] for state in states] == [0, 1, 0, 0]
+    assert samples["quoit_event_loop_lag_seconds", ""] == 0.0125
+    assert (samples["quoit_local_health", ""], samples["quoit_isolated", ""]) == (2, 1)
     assert samples["quoit_rebuilding", ""] == 0
     assert samples["quoit_log_bytes_total", ""] == make_status().counters["log_bytes"]
 
