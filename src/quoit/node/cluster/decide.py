@@ -309,7 +309,8 @@ def _meta_target(
 def _tend_meta(state: ClusterState, seen: Observed, out: Decision) -> None:
     """The record's own shard: one change at a time towards as many replicas as there shall be."""
     told = seen.shards.get(META_SHARD)
-    nodes = tuple(holders(state))
+    # Weights are about data; a heavy node is no reason to move the record.
+    nodes = tuple(msgspec.structs.replace(node, weight=1.0) for node in holders(state))
     if told is None or not nodes or META_SHARD in seen.under_way():
         return
     factor = state.settings.replication_factor
