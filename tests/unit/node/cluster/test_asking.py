@@ -111,3 +111,16 @@ def test_shards_are_measured(cluster):
     cluster.pass_ms(1_000)
     (shard,) = leader.rebalancer.reports.report().shards
     assert shard.ops > 100
+
+
+def test_the_bytes_of_snapshots_are_told():
+    cluster = Cluster(4, founders=(1, 2, 3), flush_log_bytes=2_000, log_tail_entries=5)
+    client = Client(cluster, 1)
+    for number in range(100):
+        client.ask("SET", f"key{number}", "x" * 100)
+    cluster.pass_ms(100)
+    asker = Asker(cluster)
+    asker.ask(1, "add-replica", 4)
+    cluster.pass_ms(3_000)
+    assert asker.state() == "done"
+    assert 100 * 100 < asker.told[-1].bytes < 100 * 200

@@ -177,16 +177,52 @@ def test_members_changed_by_hand_are_taken_over_after_a_while():
 
 def test_a_replica_is_not_taken_away_while_another_is_not_there():
     state = record(nodes=4, on=4)
-    state = after(state, SetSettings(Settings(replication_factor=2)))
+    state = after(state, SetSettings(Settings(replication_factor=2, rebalance_moves=9)))
     state = after(state, begin_plan(state, look(state)))
     seen = look(state)
     for one in state.running().before:
         seen = seen_as(seen, one.id, members=Members(one.replicas))
-    assert decide(state, seen).requests
-    away = state.running().before[0].replicas
-    one_left = replace(seen, connected=seen.connected - set(away[1:]))
-    asked = [ask for ask in decide(state, one_left).requests if ask.shard == 0]
-    assert not asked or asked[0].node not in one_left.connected
+    losing = next(step for step in state.running().steps if not step.add)
+    ask = Ask("remove-replica", losing.shard, losing.remove, 0, 7)
+    leader = seen.shards[losing.shard].leader
+    if leader == losing.remove:
+        leader = next(one for one in state_before(state, losing.shard) if one != losing.remove)
+        seen = seen_as(seen, losing.shard, leader=leader)
+    assert ask in decide(state, seen).requests
+    other = next(
+        one for one in state_before(state, losing.shard) if one not in (losing.remove, leader)
+    )
+    found = decide(state, replace(seen, connected=seen.connected - {other}))
+    assert ask not in found.requests
+    assert f"shard {losing.shard} has too few replicas that are there" in found.why
+    # The one to go may be away itself.
+    assert ask in decide(state, replace(seen, connected=seen.connected - {losing.remove})).requests
+
+
+def test_steps_of_one_shard_are_asked_for_one_after_the_other():
+    state = record(nodes=6, rebalance_moves=99)
+    state = after(after(state, SetState(1, "decommissioning")), SetState(2, "decommissioning"))
+    state = after(state, begin_plan(state, look(state)))
+    steps = state.running().steps
+    assert len(steps) > len({step.shard for step in steps})
+    seen = look(state)
+    for one in state.running().before:
+        seen = seen_as(seen, one.id, members=Members(one.replicas), leader=one.replicas[0])
+    shards = [ask.shard for ask in decide(state, seen).requests if ask.shard != META_SHARD]
+    assert shards and len(shards) == len(set(shards))
+
+
+def test_a_learner_that_was_left_behind_goes():
+    state = record(nodes=4)
+    four = decide(state, look(state)).change.change.job
+    idle = next(shard.id for shard in state.shards if shard.id not in {s.shard for s in four.steps})
+    members = Members(state.shard(idle).replicas, (4,))
+    seen = seen_as(look(state), idle, members=members)
+    first = preview(state, seen).steps[0]
+    assert (first.shard, first.add, first.remove, first.bytes) == (idle, 0, 4, 0)
+    # Also when there is no plan to make.
+    state = replace(state, placed_for=fingerprint(state))
+    assert decide(state, seen).requests == [Ask("remove-replica", idle, 4, 0, 7)]
 
 
 def test_the_meta_shard_is_kept_complete_and_off_nodes_that_leave():

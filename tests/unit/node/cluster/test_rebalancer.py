@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from quoit.node.cluster.messages import Load
+from quoit.node.cluster.messages import Load, NodeReport, ShardReport
+from quoit.quorum.members import Members
 from tests.unit.node.cluster.model import SIZE, Model
 
 
@@ -124,6 +125,37 @@ def test_a_leadership_moves_away_from_a_hot_node_one_at_a_time():
     model.loads = {hot: Load(150_000, 0)}  # better, but no heir for others either
     model.run(30)
     assert model.state.running() is None and not model.asks
+
+
+def test_a_node_that_was_well_in_between_is_not_hot():
+    model = Model(12, nodes=3, shards=6)
+    model.until_settled()
+    hot = 2 if model.rebalancer.own != 2 else 3
+    before = model.state.shards
+    for _ in range(5):
+        model.loads = {hot: Load(500_000, 0)}
+        model.run(8)
+        model.loads = {}
+        model.run(2)
+    assert model.state.shards == before
+
+
+def test_what_an_earlier_leader_says_late_is_not_believed():
+    model = Model(13, nodes=3, shards=1)
+    model.until_settled()
+    shard = model.shards[0]
+    now = (Members((1, 2, 3)), 5, 1)
+    for term, index, members, leader in (
+        (3, *now[1:2], now[0], 1),
+        (2, 9, Members((1, 2)), 2),
+        (3, 4, Members((2, 3)), 1),
+    ):
+        report = NodeReport(
+            Load(), [ShardReport(shard.id, term, index, members, None, 0, 0, 0.0)]
+        )  # fmt: skip
+        model.rebalancer.received(leader, report, model.now_us)
+    seen = model.rebalancer.observed(model.now_us).shards[0]
+    assert (seen.members, seen.index, seen.leader) == now
 
 
 def test_a_cancelled_job_stays_as_it_is_and_is_not_begun_again():
