@@ -19,6 +19,8 @@ __all__ = [
     "GENERATION_SHIFT",
     "PROTO3",
     "TRANSACTION",
+    "ClusterTold",
+    "ClusterVersion",
     "CoreMessage",
     "DigestAsk",
     "DigestReply",
@@ -154,6 +156,18 @@ class DigestVerdict(msgspec.Struct, frozen=True, array_like=True, tag=107):
     index: int
 
 
+class ClusterVersion(msgspec.Struct, frozen=True, array_like=True, tag=110):
+    """The sender has this version of the cluster's record."""
+
+    version: int
+
+
+class ClusterTold(msgspec.Struct, frozen=True, array_like=True, tag=111):
+    """The cluster's record (node/cluster/state.py)."""
+
+    record: bytes
+
+
 Other = (
     SnapshotChunk
     | SnapshotAck
@@ -163,6 +177,8 @@ Other = (
     | DigestAsk
     | DigestReply
     | DigestVerdict
+    | ClusterVersion
+    | ClusterTold
     | DetectorMessage
 )
 

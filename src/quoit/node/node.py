@@ -11,9 +11,12 @@ from functools import partial
 import msgspec
 
 from quoit.base.seams import Clock, Rng, Trace
+from quoit.base.slots import META_DB
 from quoit.data.table import Spec
 from quoit.node.announce import Announcements
 from quoit.node.book import NodeBook
+from quoit.node.cluster.meta import ClusterMeta, meta_range
+from quoit.node.cluster.state import META_SHARD, ClusterState
 from quoit.node.compaction import Compaction
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.digests import Digests
@@ -25,6 +28,8 @@ from quoit.node.lifecycle import Lifecycle
 from quoit.node.liveness import Liveness
 from quoit.node.membership import Membership
 from quoit.node.messages import (
+    ClusterTold,
+    ClusterVersion,
     DigestAsk,
     DigestReply,
     DigestVerdict,
@@ -99,6 +104,7 @@ class Node:
         recovery: Recovery,
         trace: Trace,
         peer_marks: dict[int, PeerMark] | None = None,
+        cluster: ClusterState | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -108,9 +114,10 @@ class Node:
         self.trace = trace
         self.started_us = clock.now_us()
         self.map = build_map(config)
+        self.meta_range = meta_range(config, self.map)
         self.router = Router(self.map)
         self.slot_to_shard = self.map.slot_to_shard
-        self.home_dbs = pinned_databases(self.router)
+        self.home_dbs = {**pinned_databases(self.router), META_SHARD: [META_DB]}
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 "commands", "reads_local", "reads_indexed", "batches", "batch_commands", "forwards",
@@ -142,6 +149,7 @@ class Node:
         self.announcements = Announcements(self)
         self.liveness = Liveness(config, clock, rng, self.outbox, self.persistence, trace)
         self.book = NodeBook(config, self.outgoing, self.connected, self.liveness.add_peer)
+        self.cluster = ClusterMeta(self, cluster)
         self.membership = Membership(self, first_id)
         self.expiry = Expiry(self)
         self.digests = Digests(self)
@@ -285,6 +293,8 @@ class Node:
                 self.snapshots.acknowledged(peer, other, now)
             elif isinstance(other, NodeList):
                 self.book.heard(peer, other)
+            elif isinstance(other, (ClusterVersion, ClusterTold)):
+                self.cluster.heard(peer, other)
             elif isinstance(other, ReplicaAsk):
                 self.membership.asked(peer, other)
             elif isinstance(other, ReplicaReply):
@@ -354,6 +364,7 @@ class Node:
         self.announcements.tick(now)
         self.standings.tell(self.outbox, self.connected, now)
         self.membership.tick(now)
+        self.cluster.tick(now)
 
     def begin_stop(self) -> None:
         """Hand over every leadership that can be handed over."""
@@ -442,6 +453,10 @@ class Node:
                     self.snapshots.start(replica, peer, self.clock.now_us())
 
     # Members
+
+    def ranges(self) -> tuple[ShardRange, ...]:
+        """All shards, the meta shard included."""
+        return (*self.map.shards, self.meta_range)
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:
