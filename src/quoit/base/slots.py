@@ -13,10 +13,13 @@ from binascii import crc_hqx
 from quoit.base.ids import Slot
 from quoit.base.limits import SLOTS
 
-__all__ = ["DATABASES", "hash_tag", "home_slot", "slot_for", "slot_of"]
+__all__ = ["DATABASES", "META_DB", "hash_tag", "home_slot", "slot_for", "slot_of"]
 
 DATABASES = 16
 """Databases 0..15 exist."""
+META_DB = DATABASES
+"""What the cluster knows of itself, kept as one more database whose only slot lies behind the ring's. No
+client can select it."""
 
 _MASK = SLOTS - 1
 
@@ -38,11 +41,11 @@ def slot_of(key: bytes) -> Slot:
     return crc_hqx(key, 0) & _MASK
 
 
-_HOME = tuple(crc_hqx(b"db:%d" % db, 0) & _MASK for db in range(DATABASES))
+_HOME = (*(crc_hqx(b"db:%d" % db, 0) & _MASK for db in range(DATABASES)), SLOTS)
 
 
 def home_slot(db: int) -> Slot:
-    """The one slot of every key of database `db`, 1..15."""
+    """The one slot of every key of database `db`: 1..15, or META_DB."""
     return _HOME[db]
 
 

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from quoit.base.ids import Slot
 from quoit.base.limits import SLOTS
-from quoit.base.slots import DATABASES, hash_tag, home_slot, slot_for, slot_of
+from quoit.base.slots import DATABASES, META_DB, hash_tag, home_slot, slot_for, slot_of
 
 __all__ = [
     "HEAD_BYTES",
@@ -46,7 +46,7 @@ CURSOR_END = SLOTS << 32
 _MAIN_BYTE = MAIN[0]
 _INDEX = b"x"
 _MASK = SLOTS - 1
-_HOME = tuple(home_slot(db) for db in range(DATABASES))
+_HOME = tuple(home_slot(db) for db in range(DATABASES + 1))
 _head = struct.Struct(">BBHI").pack
 
 
@@ -101,7 +101,7 @@ def shard_ranges(
             elsewhere add nothing.
     """
     ranges = database_ranges(0, slot_low, slot_high)
-    for db in range(1, DATABASES) if pinned is None else pinned:
+    for db in range(1, META_DB + 1) if pinned is None else pinned:
         ranges += database_ranges(db, slot_low, slot_high)
     return ranges
 

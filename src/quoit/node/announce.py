@@ -12,7 +12,7 @@ from quoit.node.dispatcher import Dispatcher
 from quoit.node.lifecycle import Lifecycle
 from quoit.node.messages import Leading
 from quoit.node.replica import Replica
-from quoit.placement.shard_map import ShardMap
+from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.quorum.members import Members
 
 __all__ = ["Announcements"]
@@ -30,6 +30,10 @@ class Network(Protocol):
     dispatcher: Dispatcher
     lifecycle: Lifecycle
 
+    def ranges(self) -> tuple[ShardRange, ...]:
+        """All shards, the meta shard included."""
+        ...
+
 
 class Announcements:
     """known      shard -> the newest announcement heard
@@ -40,7 +44,7 @@ class Announcements:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.first = {shard.id: Members(tuple(shard.replicas)) for shard in network.map.shards}
+        self.first = {shard.id: Members(tuple(shard.replicas)) for shard in network.ranges()}
         self.known: dict[int, Leading] = {}
         self.changed_us: dict[int, int] = {}
         self.next_us = 0

@@ -15,6 +15,7 @@ from quoit.data.effects import Effects
 from quoit.data.errors import CommandError
 from quoit.data.table import COMMANDS, Context, Spec
 from quoit.data.view import View
+from quoit.node.cluster.command import CHANGE
 from quoit.node.session import Item
 from quoit.wire import resp
 
@@ -139,5 +140,7 @@ class Runner:
 
 def find(name: bytes) -> Spec | None:
     """The data command called `name` in any case, as forwarded by a peer."""
+    if name == b"META.CHANGE":
+        return CHANGE
     spec = COMMANDS.get(name) or COMMANDS.get(name.upper())
     return spec if spec is not None and spec.handler is not None else None

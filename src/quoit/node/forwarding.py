@@ -16,9 +16,10 @@ import msgspec
 
 from quoit.base import limits
 from quoit.base.errors import Overloaded
-from quoit.base.slots import DATABASES
+from quoit.base.slots import DATABASES, META_DB
 from quoit.data.table import Spec
 from quoit.node.batch import EXEC, VERSIONS, Transaction, find
+from quoit.node.cluster.command import CHANGE
 from quoit.node.config import NodeConfig
 from quoit.node.messages import (
     AFTER_WRITE,
@@ -279,7 +280,8 @@ class Forwarder:
                 self._received_transaction(origin, decode_transaction(args[0]))
                 continue
             spec = VERSIONS if flags & WATCH_VERSIONS else find(args[0]) if args else None
-            if spec is None or not 0 <= db < DATABASES:
+            known = 0 <= db < DATABASES or (db == META_DB and spec is CHANGE)
+            if spec is None or not known:
                 origin.deliver(request, resp.error("ERR this node does not know that command"))
                 continue
             item = (origin, request, spec, args, db, 3 if flags & PROTO3 else 2)

@@ -44,6 +44,10 @@ class Network(Protocol):
     home_dbs: dict[int, list[int]]
     trace: Trace
 
+    def ranges(self) -> tuple[ShardRange, ...]:
+        """All shards, the meta shard included."""
+        ...
+
     def begin_replica(
         self,
         shard: ShardRange,
@@ -110,7 +114,7 @@ class Lifecycle:
             former.must_term = max(former.must_term, leading.term)
         self.removed.pop(shard, None)
         self.retired.pop(shard, None)
-        found = next(one for one in network.map.shards if one.id == shard)
+        found = next(one for one in network.ranges() if one.id == shard)
         replica = network.begin_replica(found, leading.members, leading.config_index, former)
         network.dispatcher.replicas[shard] = replica
         # The record that says that there is a replica must be durable before it says anything.

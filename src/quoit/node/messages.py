@@ -20,6 +20,8 @@ __all__ = [
     "GENERATION_SHIFT",
     "PROTO3",
     "TRANSACTION",
+    "ClusterTold",
+    "ClusterVersion",
     "CoreMessage",
     "DigestAsk",
     "DigestReply",
@@ -155,6 +157,18 @@ class DigestVerdict(msgspec.Struct, frozen=True, array_like=True, tag=107):
     index: int
 
 
+class ClusterVersion(msgspec.Struct, frozen=True, array_like=True, tag=110):
+    """The sender has this version of the cluster's record."""
+
+    version: int
+
+
+class ClusterTold(msgspec.Struct, frozen=True, array_like=True, tag=111):
+    """The cluster's record (node/cluster/state.py)."""
+
+    record: bytes
+
+
 Other = (
     SnapshotChunk
     | SnapshotAck
@@ -164,6 +178,8 @@ Other = (
     | DigestAsk
     | DigestReply
     | DigestVerdict
+    | ClusterVersion
+    | ClusterTold
     | DetectorMessage
     | OperationAsk
     | OperationTold

@@ -11,32 +11,24 @@ from functools import partial
 import msgspec
 
 from quoit.base.seams import Clock, Rng, Trace
+from quoit.base.slots import META_DB
 from quoit.data.table import Spec
 from quoit.node.announce import Announcements
 from quoit.node.book import NodeBook
-from quoit.node.cluster.messages import NodeReport, OperationAsk, OperationTold
-from quoit.node.cluster.rebalancer import Cluster, NoRecord, Rebalancer
+from quoit.node.cluster.meta import ClusterMeta, meta_range
+from quoit.node.cluster.rebalancer import Rebalancer
+from quoit.node.cluster.state import META_SHARD, ClusterState
 from quoit.node.compaction import Compaction
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.digests import Digests
 from quoit.node.dispatcher import BUSY, Dispatcher, size_of
 from quoit.node.expiry import Expiry
 from quoit.node.fanout import fan_out
+from quoit.node.inbox import deliver
 from quoit.node.leadership import Leadership
 from quoit.node.lifecycle import Lifecycle
 from quoit.node.liveness import Liveness
 from quoit.node.membership import Membership
-from quoit.node.messages import (
-    DigestAsk,
-    DigestReply,
-    DigestVerdict,
-    NodeList,
-    ReplicaAsk,
-    ReplicaReply,
-    SnapshotAck,
-    SnapshotChunk,
-    decode_frame,
-)
 from quoit.node.outbox import Outbox
 from quoit.node.persistence import Persistence
 from quoit.node.replica import Replica
@@ -102,6 +94,7 @@ class Node:
         recovery: Recovery,
         trace: Trace,
         peer_marks: dict[int, PeerMark] | None = None,
+        cluster: ClusterState | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -111,9 +104,10 @@ class Node:
         self.trace = trace
         self.started_us = clock.now_us()
         self.map = build_map(config)
+        self.meta_range = meta_range(config, self.map)
         self.router = Router(self.map)
         self.slot_to_shard = self.map.slot_to_shard
-        self.home_dbs = pinned_databases(self.router)
+        self.home_dbs = {**pinned_databases(self.router), META_SHARD: [META_DB]}
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 "commands", "reads_local", "reads_indexed", "batches", "batch_commands", "forwards",
@@ -139,7 +133,6 @@ class Node:
         self.forwarder = dispatcher.forwarder
         self.compaction = Compaction(config, self.slowest)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
-        self.cluster: Cluster = NoRecord()
         self.leadership = Leadership(
             config, dispatcher, self.persistence, trace, lambda: self.cluster.state
         )
@@ -148,6 +141,7 @@ class Node:
         self.announcements = Announcements(self)
         self.liveness = Liveness(config, clock, rng, self.outbox, self.persistence, trace)
         self.book = NodeBook(config, self.outgoing, self.connected, self.liveness.add_peer)
+        self.cluster = ClusterMeta(self, cluster)
         self.membership = Membership(self, first_id)
         self.rebalancer = Rebalancer(self, config.node_id, first_id)
         self.expiry = Expiry(self)
@@ -268,44 +262,7 @@ class Node:
 
     def on_frame(self, peer: int, payload: bytes) -> None:
         """A frame from `peer`. PeerFault when it cannot be read."""
-        frame = decode_frame(payload)
-        now = self.clock.now_us()
-        self.heard_us[peer] = now
-        self.liveness.heard(peer, now)
-        self.standings.heard(peer, frame.synced)
-        self.counters["frames_received"] += 1
-        replicas = self.replicas
-        for shard, message in frame.core:
-            replica = replicas.get(shard)
-            if replica is not None:
-                replica.core.step(peer, message, now)
-        if frame.replies or frame.refused:
-            self.dispatcher.take_hints(self.forwarder.answered(frame), now)
-        if frame.forwards:
-            self.forwarder.received(peer, frame)
-        for leading in frame.leading:
-            self.announcements.heard(peer, leading)
-        for other in frame.other:
-            if isinstance(other, SnapshotChunk):
-                self.snapshots.received(peer, other, now)
-            elif isinstance(other, SnapshotAck):
-                self.snapshots.acknowledged(peer, other, now)
-            elif isinstance(other, NodeList):
-                self.book.heard(peer, other)
-            elif isinstance(other, ReplicaAsk):
-                self.membership.asked(peer, other)
-            elif isinstance(other, ReplicaReply):
-                self.membership.answered(peer, other)
-            elif isinstance(other, DigestAsk):
-                self.digests.ask(other)
-            elif isinstance(other, DigestReply):
-                self.digests.received(peer, other)
-            elif isinstance(other, DigestVerdict):
-                self.digests.convicted(peer, other)
-            elif isinstance(other, OperationAsk | OperationTold | NodeReport):
-                self.rebalancer.received(peer, other, now)
-            else:
-                self.liveness.step(peer, other, now)
+        deliver(self, peer, payload)
 
     # The log and the engine
 
@@ -363,6 +320,7 @@ class Node:
         self.announcements.tick(now)
         self.standings.tell(self.outbox, self.connected, now)
         self.membership.tick(now)
+        self.cluster.tick(now)
         self.rebalancer.tick(now)
 
     def begin_stop(self) -> None:
@@ -452,6 +410,10 @@ class Node:
                     self.snapshots.start(replica, peer, self.clock.now_us())
 
     # Members
+
+    def ranges(self) -> tuple[ShardRange, ...]:
+        """All shards, the meta shard included."""
+        return (*self.map.shards, self.meta_range)
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:
