@@ -38,6 +38,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """raft or paxos; chosen at creation."""
     quorum: str = "majority"
     """Who must accept a write: a majority, or all replicas (paxos only); chosen at creation."""
+    meta_shard: bool = True
+    """Keep the cluster's record in a shard of its own. Without it, members change only by hand."""
     replication_factor: int = 3
     """Replicas of a shard; never more than there are nodes."""
     election_timeout_us: int = 300_000

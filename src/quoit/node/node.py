@@ -134,7 +134,7 @@ class Node:
         self.compaction = Compaction(config, self.slowest)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
         self.leadership = Leadership(
-            config, dispatcher, self.persistence, trace, lambda: self.cluster.state
+            config, dispatcher, self.persistence, trace, self._record
         )
         self.snapshots = Snapshots(self, first_id)
         self.lifecycle = Lifecycle(self)
@@ -411,9 +411,12 @@ class Node:
 
     # Members
 
+    def _record(self) -> ClusterState:
+        return self.cluster.state
+
     def ranges(self) -> tuple[ShardRange, ...]:
         """All shards, the meta shard included."""
-        return (*self.map.shards, self.meta_range)
+        return (*self.map.shards, self.meta_range) if self.config.meta_shard else self.map.shards
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:

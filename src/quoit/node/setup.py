@@ -41,7 +41,7 @@ def build_replicas(node: "Node", recovery: Recovery) -> dict[int, Replica]:
     """This node's replicas, by shard: those of the first placement, and those that the disk knows of,
     but for what was removed since."""
     replicas: dict[int, Replica] = {}
-    for shard in (*node.map.shards, node.meta_range):
+    for shard in node.ranges():
         raw = node.engine.get(state_key(shard.id))
         known = recovery.find(shard.id)
         if raw is None:

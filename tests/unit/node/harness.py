@@ -132,6 +132,7 @@ class Cluster:
         self.engines = {}
         self.settings = {
             "shards": shards,
+            "meta_shard": False,
             "give_back_after_us": 1 << 50,
             "pipelined_commands_min": 1,
             "consensus": CONSENSUS,
@@ -267,7 +268,7 @@ class Cluster:
         """Until every shard is led."""
         for _ in range(300):
             shards = {shard for node in self.nodes.values() for shard in node.serving}
-            if len(shards) == len(next(iter(self.nodes.values())).map.shards):
+            if len(shards) == len(next(iter(self.nodes.values())).ranges()):
                 return
             self.pass_ms(10)
         raise AssertionError("a shard has no leader")

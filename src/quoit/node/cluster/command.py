@@ -1,6 +1,6 @@
-"""The command that changes the cluster's record: run by the meta shard's leader, in a batch like any other, so
-that forwarding, agreement and unknown outcomes are those of every write. Clients cannot send it: it is not in
-the table of commands.
+"""The command that changes the cluster's record: run by the meta shard's leader, in a batch like any
+other, so that forwarding, agreement and unknown outcomes are those of every write. Clients cannot send
+it: it is not in the table of commands.
 """
 
 import msgspec

@@ -31,7 +31,7 @@ from quoit.node.cluster.state import META_SHARD, ClusterState
 from quoit.node.liveness import Liveness
 from quoit.node.messages import Frame
 
-__all__ = ["Cluster", "Network", "NoRecord", "Rebalancer"]
+__all__ = ["Cluster", "Network", "Rebalancer"]
 
 _LOOK_US = 100_000
 _AGAIN_US = 1_000_000
@@ -59,7 +59,7 @@ class Cluster(Protocol):
         """This node leads the meta shard and may run things."""
         ...
 
-    def propose(self, change: Change, done: Callable[[str], None]) -> None:
+    def propose(self, change: Change, done: Callable[[str], None]) -> object:
         """`done("")`: applied; `done("unknown")`: perhaps; else why not. Called once, later."""
         ...
 
@@ -67,7 +67,11 @@ class Cluster(Protocol):
 class Network(OperationsNetwork, ReportsNetwork, Protocol):
     """What the rebalancer asks of its node."""
 
-    cluster: Cluster
+    @property
+    def cluster(self) -> Cluster:
+        """The record."""
+        ...
+
     connected: dict[int, int]
     trace: Trace
     liveness: Liveness
@@ -75,17 +79,6 @@ class Network(OperationsNetwork, ReportsNetwork, Protocol):
     def outgoing(self, peer: int) -> Frame:
         """The frame being filled for `peer`."""
         ...
-
-
-class NoRecord:
-    """A node that has no record of the cluster, and so runs nothing by it."""
-
-    state = ClusterState()
-    leads = False
-
-    def propose(self, change: Change, done: Callable[[str], None]) -> None:
-        """Refused."""
-        done("this node has no record of the cluster")
 
 
 class Heard(msgspec.Struct):
