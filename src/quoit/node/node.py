@@ -133,9 +133,7 @@ class Node:
         self.forwarder = dispatcher.forwarder
         self.compaction = Compaction(config, self.slowest)
         self.persistence = Persistence(log, clock, self.outbox, self.compaction, self.counters)
-        self.leadership = Leadership(
-            config, dispatcher, self.persistence, trace, self._record
-        )
+        self.leadership = Leadership(config, dispatcher, self.persistence, trace, self._record)
         self.snapshots = Snapshots(self, first_id)
         self.lifecycle = Lifecycle(self)
         self.announcements = Announcements(self)

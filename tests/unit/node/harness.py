@@ -102,7 +102,7 @@ class Client:
 
 
 class Cluster:
-    """Nodes 1..size.
+    """Nodes 1..size, but those in `absent`, which a test starts later.
 
     held     nodes whose log writes do not finish
     cut      (from, to) pairs whose frames are lost
@@ -113,7 +113,7 @@ class Cluster:
     clients  all that were made
     """
 
-    def __init__(self, size=3, shards=1, **settings):
+    def __init__(self, size=3, shards=1, absent=(), **settings):
         self.size = size
         self.clock = Clock()
         self.sessions = 0
@@ -141,7 +141,8 @@ class Cluster:
         for number in range(1, size + 1):
             self.disks[number] = SimDisk(random.Random(number))
             self.engines[number] = MemoryEngine(crashable=True)
-            self.start(number)
+            if number not in absent:
+                self.start(number)
         self.settle()
 
     def next_session(self):
