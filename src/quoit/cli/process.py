@@ -22,7 +22,7 @@ from quoit.cli.config import ServeConfig
 from quoit.cli.shared import FAILED, OK
 from quoit.gateways.admin.server import readiness, serve_admin
 from quoit.gateways.resp.gateway import RespGateway, RespSettings
-from quoit.runtime.driver import Driver
+from quoit.runtime.driver import REMOVED_HELP, Driver
 from quoit.runtime.options import NodeOptions
 
 __all__ = ["run_node"]
@@ -122,7 +122,7 @@ class _Process:
         gc.set_threshold(50_000, 20, 50)
         ready = loop.create_task(self._announce())
         stopping = loop.create_task(self.stop.wait())
-        ends: list[asyncio.Future[Any]] = [stopping, self.driver.failed]
+        ends: list[asyncio.Future[Any]] = [stopping, self.driver.failed, self.driver.removed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         self._withdraw()
@@ -133,6 +133,8 @@ class _Process:
             if self.driver.heals:
                 _start_again()
             os._exit(FAILED)
+        if self.driver.removed.done():
+            print(f"quoit: {REMOVED_HELP}", file=sys.stderr, flush=True)
         await self.driver.stop(GRACE_S)
         with contextlib.suppress(Exception):
             await admin.cleanup()

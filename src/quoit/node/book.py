@@ -13,10 +13,12 @@ __all__ = ["NodeBook"]
 class NodeBook:
     """nodes    id -> address and name, this node included
     changed  what was added or changed since the last turn
+    gone     nodes that are no part of the cluster any more: nothing is believed of them
+    left     those of them that went since the last turn
     watch    called with the id of each node that is added
     """
 
-    __slots__ = ("changed", "config", "connected", "nodes", "outgoing", "watch")
+    __slots__ = ("changed", "config", "connected", "gone", "left", "nodes", "outgoing", "watch")
 
     def __init__(
         self,
@@ -31,16 +33,32 @@ class NodeBook:
         self.watch = watch
         self.nodes = {peer.id: peer for peer in config.nodes}
         self.changed: list[PeerInfo] = []
+        self.gone: set[int] = set()
+        self.left: list[int] = []
 
     def add(self, info: PeerInfo) -> bool:
         """There is such a node, at this address. True if that is news."""
         if info.id == self.config.node_id or self.nodes.get(info.id) == info:
+            return False
+        if info.id in self.gone:
             return False
         self.nodes[info.id] = info
         self.changed.append(info)
         self.watch(info.id)
         self.tell(peer for peer in self.connected if peer != info.id)
         return True
+
+    def remove(self, node: int) -> None:
+        """There is no such node any more, and will be none of this number."""
+        self.gone.add(node)
+        if self.nodes.pop(node, None) is not None:
+            self.left.append(node)
+
+    def take(self) -> tuple[list[PeerInfo], list[int]]:
+        """(changed, left), once."""
+        changed, self.changed = self.changed, []
+        left, self.left = self.left, []
+        return changed, left
 
     def tell(self, peers: Iterable[int]) -> None:
         """Say whom this node knows."""

@@ -8,6 +8,8 @@ must not look dead. Nothing here is agreed on; who acts on a death does so throu
 
 from collections import deque
 
+import msgspec
+
 from quoit.base.seams import Clock, Rng, Trace
 from quoit.detector.detector import Detector
 from quoit.detector.messages import DetectorMessage
@@ -108,6 +110,11 @@ class Liveness:
         self.detector.remove_peer(peer)
         self.away.pop(peer, None)
 
+    def dead_after(self, dead_after_us: int) -> None:
+        """From now on an unreachable peer is dead after this time."""
+        settings = self.detector.settings
+        self.detector.settings = msgspec.structs.replace(settings, dead_after_us=dead_after_us)
+
     def mark_dead(self, peer: int) -> None:
         """The cluster holds this node for dead, whatever this one saw. Nothing if that is known."""
         if peer == self.config.node_id:
@@ -130,6 +137,10 @@ class Liveness:
         """How this node sees `peer`; itself, and who it does not watch, it takes for live."""
         known = self.detector.peers.get(peer)
         return PeerState.LIVE if known is None else known.state
+
+    def is_away(self, peer: int) -> bool:
+        """It is unreachable or dead."""
+        return self.state_of(peer) in (PeerState.UNREACHABLE, PeerState.DEAD)
 
     def phi_of(self, peer: int) -> float:
         """How surprising the silence of `peer` is by now; 0 for who is not watched."""

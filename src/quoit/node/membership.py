@@ -114,6 +114,11 @@ class Network(Protocol):
     trace: Trace
 
     @property
+    def replication_factor(self) -> int:
+        """How many replicas a shard shall have."""
+        ...
+
+    @property
     def nodes(self) -> dict[int, PeerInfo]:
         """All nodes that this one knows, itself included."""
         ...
@@ -158,7 +163,7 @@ class Membership:
         node, kind = request.node, request.kind
         up = {*self.network.dispatcher.connected, self.network.config.node_id}
         # A move that ended half-way has left one more, and may be finished.
-        few = len(members.voters) <= self.network.config.replication_factor
+        few = len(members.voters) <= self.network.replication_factor
         if kind == "add-replica" and node in members.voters:
             against.append(f"node {node} is a member already")
         elif kind == "remove-replica" and node not in members.everyone:

@@ -68,6 +68,8 @@ class TurnEffects(msgspec.Struct):
     """Call `tick()` no later than this."""
     nodes: list[PeerInfo] = []
     """Nodes that are new or have another address: remember them, and connect."""
+    left: list[int] = []
+    """Nodes that are no part of the cluster any more: forget them, and disconnect."""
 
 
 class Node:
@@ -338,8 +340,8 @@ class Node:
         frames, urgent = self.outbox.drain(self.connected)
         replies, self.dispatcher.replies = self.dispatcher.replies, []
         flush = self.compaction.next_flush(self.replicas, self.engine)
-        nodes, self.book.changed = self.book.changed, []
-        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us, nodes)
+        nodes, left = self.book.take()
+        return TurnEffects(frames, urgent, write, replies, flush, self.next_tick_us, nodes, left)
 
     def _round(self, now: int) -> bool:
         groups: list[Group] = []
@@ -415,6 +417,12 @@ class Node:
     def ranges(self) -> tuple[ShardRange, ...]:
         """All shards, the meta shard included."""
         return (*self.map.shards, self.meta_range) if self.config.meta_shard else self.map.shards
+
+    @property
+    def replication_factor(self) -> int:
+        """How many replicas a shard shall have."""
+        state = self.cluster.state
+        return state.settings.replication_factor if state.nodes else self.config.replication_factor
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:

@@ -18,11 +18,11 @@ from quoit import __version__
 from quoit.base.errors import (
     BadRequest,
     DiskFault,
-    DiskFull,
     EngineDamaged,
     PeerFault,
     QuoitError,
 )
+from quoit.node.cluster.state import ClusterState
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.node import Node
 from quoit.node.replica import Replica
@@ -32,8 +32,10 @@ from quoit.runtime.disk import RealDisk
 from quoit.runtime.log_thread import LogThread
 from quoit.runtime.manifest import check_manifest
 from quoit.runtime.nodes_file import read_view, view_of, write_view
+from quoit.runtime.notes import Notes
 from quoit.runtime.options import NodeOptions, PeerAddress
 from quoit.runtime.quarantine import HEALS, STAYS, Quarantine
+from quoit.runtime.record_file import read_record
 from quoit.runtime.seams import RealClock
 from quoit.runtime.transport import Acceptor, Dialer
 from quoit.storage.api import Engine
@@ -45,7 +47,11 @@ __all__ = ["Driver"]
 
 _BUFFER_BYTES = 64 * 1024 * 1024
 _RECORDS_AT_ONCE = 10_000
-_REMEMBER_S = 1.0
+_PART_S = 1.0
+REMOVED_HELP = (
+    "this node was removed from its cluster; to have the machine back in it, start it with an empty data "
+    "directory and --join; what this one holds is of no use to the cluster any more"
+)
 
 _WARNINGS = frozenset(
     (
@@ -78,6 +84,7 @@ class Driver:
 
     failed    resolves with a message when the node must stop itself (a failed sync, a broken
               invariant, damage): the owner ends the process, nothing more is acknowledged
+    removed   resolves when the node is no part of the cluster any more: the owner stops it
     heals     when it failed, or could not start: the next start heals it, so begin that at once
     """
 
@@ -96,13 +103,13 @@ class Driver:
         self._stopped = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="quoit-engine")
         self._timer: asyncio.TimerHandle | None = None
-        self._remember_at = 0.0
 
     async def start(self) -> None:
         """Open the data directory, recover, listen for peers and begin. DiskFault, Corruption or
         BadRequest when the directory cannot be used; see `heals`."""
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[str] = self.loop.create_future()
+        self.removed: asyncio.Future[None] = self.loop.create_future()
         options = self.options
         self.clock = RealClock()
         self._lock = DirectoryLock(Path(options.data_dir))
@@ -120,11 +127,12 @@ class Driver:
         )
         remembered = self._recall_peers()
         self._recall_nodes()
+        record = read_record(self.directory)
         alone = min(len(options.peers), options.replication_factor) < 2
         self._quarantine = Quarantine(options.data_dir, alone=alone)
         self._quarantine.set_aside()
         try:
-            self._recover(number, remembered)
+            self._recover(number, remembered, record)
         except EngineDamaged as error:
             self.heals = self._quarantine.found(error, self.clock.wall_ms())
             raise EngineDamaged(f"{error}{HEALS if self.heals else STAYS}") from error
@@ -137,7 +145,9 @@ class Driver:
             self.add_peer(peer)
         self._tick()
 
-    def _recover(self, number: int, remembered: dict[int, PeerMark]) -> None:
+    def _recover(
+        self, number: int, remembered: dict[int, PeerMark], record: ClusterState | None
+    ) -> None:
         disk = RealDisk(str(Path(self.options.data_dir) / "log"))
         self.log, recovery = Log.open(disk)
         for note in recovery.notes:
@@ -145,9 +155,12 @@ class Driver:
         self.engine = self._open_engine()
         self.node = Node(
             self._config(number), self.clock, random.SystemRandom(), self.engine, self.log,
-            recovery, self._trace, remembered,
+            recovery, self._trace, remembered, record,
         )  # fmt: skip
         self.node.rebuilding = self._quarantine.rebuilding
+        self.notes = Notes(self.node, self.directory, self._executor, self.fail)
+        if self.node.cluster.removed:
+            raise BadRequest(f"{REMOVED_HELP}: {self.options.data_dir}")
 
     def _recall_peers(self) -> dict[int, PeerMark]:
         """How far the peers' logs were. BadRequest if they refused this node."""
@@ -155,19 +168,6 @@ class Driver:
         if found.refused:
             raise BadRequest(f"the cluster refused this node: {found.refused}")
         return found.marks
-
-    def _remember_peers(self) -> None:
-        marks = self.node.standings.taken()
-
-        def done(result: asyncio.Future[None]) -> None:
-            error = result.exception()
-            if isinstance(error, DiskFull):
-                self.node.standings.changed = True
-            elif error is not None:
-                self.fail(f"what peers said could not be written down: {error}")
-
-        future = self.loop.run_in_executor(self._executor, write_peer_marks, self.directory, marks)
-        future.add_done_callback(done)
 
     def _recall_nodes(self) -> None:
         """Nodes that joined since the start that `options.peers` describe, and who founded the cluster."""
@@ -260,6 +260,8 @@ class Driver:
             self.log_thread.submit(effects.write)
         for node in effects.nodes:
             self._meet(node)
+        for number in effects.left:
+            self._part(number)
         dialers = self.dialers
         for peer, payload in effects.urgent:
             dialers[peer].send(payload, urgent=True)
@@ -281,14 +283,30 @@ class Driver:
             node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port
         )
         others = [one for one in self.options.peers if one.id != node.id]
-        self.options.peers = [*others, peer]
         logger.info("node_known", node=node.id, name=node.name, host=node.host)
+        self._save_nodes([*others, peer])
+        self.add_peer(peer)
+
+    def _part(self, number: int) -> None:
+        logger.info("node_removed", node=number)
+        self._save_nodes([one for one in self.options.peers if one.id != number])
+        # Not before it has heard so itself.
+        self.loop.call_later(_PART_S, self._hang_up, number)
+
+    def _hang_up(self, number: int) -> None:
+        dialer = self.dialers.pop(number, None)
+        if dialer is not None and not self._stopped:
+            self._guarded(self.node.on_peer, number, False)
+            self.loop.create_task(dialer.stop())
+            self.kick()
+
+    def _save_nodes(self, peers: list[PeerAddress]) -> None:
+        self.options.peers = peers
         try:
             write_view(self.directory, view_of(self.options))
         except DiskFault as error:
             # It is told again after a restart.
             logger.warning("nodes_not_saved", reason=str(error))
-        self.add_peer(peer)
 
     def _flush(self, token: int) -> None:
         future = self.loop.run_in_executor(self._executor, self.engine.flush)
@@ -321,10 +339,9 @@ class Driver:
         if self.node.rebuilding and all(map(_is_whole, self.node.replicas.values())):
             self.node.rebuilding = ""
             self.loop.run_in_executor(self._executor, self._quarantine.release)
-        now = self.loop.time()
-        if self.node.standings.changed and now >= self._remember_at:
-            self._remember_at = now + _REMEMBER_S
-            self._remember_peers()
+        self.notes.tick(self.loop.time())
+        if self.node.cluster.removed and not self.removed.done():
+            self.removed.set_result(None)
         self.kick()
         # What the node asks for: timers of a millisecond's resolution fire early, and a tick that came too
         # early for it would otherwise be one that came a whole tick late.
@@ -379,7 +396,7 @@ class Driver:
         logger.info("peer_connected" if connected else "peer_lost", peer=peer)
         self._guarded(self.node.on_peer, peer, connected)
         if self.node.standings.changed:
-            self._remember_peers()
+            self.notes.peers()
         self.kick()
 
     @property
@@ -390,7 +407,8 @@ class Driver:
 
     def peer_refusal(self, peer: int, standing: tuple[int, int, int]) -> str:
         """Why there must be no connection with somebody who says to be `peer` in this standing; or ""."""
-        return self.node.standings.refusal(peer, Standing(*standing))
+        gone = self.node.cluster.refuses(peer)
+        return gone or self.node.standings.refusal(peer, Standing(*standing))
 
     def peer_met(self, peer: int, standing: tuple[int, int, int]) -> None:
         """`peer` proved who it is, and was not refused."""
@@ -455,7 +473,6 @@ class Driver:
         except EngineDamaged as error:
             # Its next start begins with that.
             self._quarantine.found(error, self.clock.wall_ms())
-        if self.node.standings.changed:
-            write_peer_marks(self.directory, self.node.standings.taken())
+        self.notes.close()
         self.engine.close()
         self.log.close()

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from quoit.base.seams import Clock, Trace
 from quoit.base.slots import META_DB
-from quoit.node.book import NodeBook
 from quoit.node.cluster.changes import Change, Found, Guarded, NodeSeen, encode_change
 from quoit.node.cluster.command import CHANGE, RECORD_KEY, REFUSED, number_of, record_in
+from quoit.node.cluster.following import Network as FollowingNetwork
+from quoit.node.cluster.following import follow, record_of
 from quoit.node.cluster.state import (
     DEAD,
     JOINING,
@@ -26,7 +27,7 @@ from quoit.node.cluster.state import (
     decode_cluster,
     encode_cluster,
 )
-from quoit.node.config import NodeConfig, PeerInfo
+from quoit.node.config import NodeConfig
 from quoit.node.dispatcher import Dispatcher
 from quoit.node.messages import ClusterTold, ClusterVersion
 from quoit.node.session import Origin
@@ -48,15 +49,13 @@ def meta_range(config: NodeConfig, shards: ShardMap) -> ShardRange:
     return ShardRange(META_SHARD, META_SLOT, META_SLOT, tuple(founders[:count]))
 
 
-class Network(Protocol):
+class Network(FollowingNetwork, Protocol):
     """What the record asks of its node."""
 
-    config: NodeConfig
     clock: Clock
     engine: Engine
     map: ShardMap
     dispatcher: Dispatcher
-    book: NodeBook
     trace: Trace
 
 
@@ -106,13 +105,16 @@ class ClusterMeta:
 
     def __init__(self, network: Network, remembered: ClusterState | None) -> None:
         self.network = network
-        self.state = remembered or ClusterState()
+        self.state = ClusterState()
         self.changed = False
         self.waiting: list[Proposal] = []
         self.seen_seq = -1
         self.tell_us = 0
         self.look_us = 0
         self.proposed: Proposal | None = None
+        if remembered is not None:
+            self.state = remembered
+            follow(network, ClusterState(), remembered)
 
     @property
     def leads(self) -> bool:
@@ -169,8 +171,9 @@ class ClusterMeta:
     def _take(self, state: ClusterState) -> None:
         if state.version <= self.state.version:
             return
-        self.state = state
+        before, self.state = self.state, state
         self.changed = True
+        follow(self.network, before, state)
         self.network.trace("cluster_changed", version=state.version, epoch=state.epoch)
         if META_SHARD in self.network.dispatcher.serving:
             told = ClusterTold(encode_cluster(state))
@@ -224,7 +227,7 @@ class ClusterMeta:
         nodes = self.network.book.nodes
         if not self.state.nodes:
             founders = config.founders or tuple(node.id for node in config.nodes)
-            known = tuple(_record(nodes[one]) for one in sorted(founders) if one in nodes)
+            known = tuple(record_of(nodes[one]) for one in sorted(founders) if one in nodes)
             settings = Settings(
                 replication_factor=config.replication_factor,
                 dead_after_s=max(1, config.dead_after_us // 1_000_000),
@@ -238,19 +241,21 @@ class ClusterMeta:
             known_as = self.state.node(number)
             if known_as is not None and known_as.state == REMOVED:
                 continue
-            said = _record(info)
-            if known_as is None or known_as.state in (JOINING, DEAD) or _moved(known_as, said):
+            said = record_of(info)
+            comes = known_as is None or known_as.state == JOINING
+            if comes or self._returned(known_as) or _moved(known_as, said):
                 return Guarded(self.state.version, NodeSeen(said))
         return None
 
+    def _returned(self, node: NodeRecord | None) -> bool:
+        """It was declared dead, and is heard again."""
+        if node is None or node.state != DEAD:
+            return False
+        return node.id in self.network.liveness.returned()
 
-def _record(info: PeerInfo) -> NodeRecord:
-    return NodeRecord(
-        id=info.id, name=info.name, host=info.host, peer_port=info.peer_port,
-        resp_port=info.resp_port, admin_port=info.admin_port,
-    )  # fmt: skip
 
-
-def _moved(known: NodeRecord, said: NodeRecord) -> bool:
-    fields = ("host", "peer_port", "resp_port", "admin_port")
-    return any(getattr(known, field) != getattr(said, field) for field in fields)
+def _moved(known: NodeRecord | None, said: NodeRecord) -> bool:
+    fields = ("host", "peer_port", "resp_port", "admin_port", "version")
+    return known is not None and any(
+        getattr(known, field) != getattr(said, field) for field in fields
+    )

@@ -11,7 +11,6 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.seams import Trace
-from quoit.detector.peer import PeerState
 from quoit.node.cluster import decide
 from quoit.node.cluster.asking import Network as OperationsNetwork
 from quoit.node.cluster.asking import Operations
@@ -42,7 +41,6 @@ _BAR_US = 5_000_000
 _BAR_US_MAX = 60_000_000
 _COOLED_US = 60_000_000
 _COOL_EVERY_US = 10_000_000
-_AWAY = (PeerState.UNREACHABLE, PeerState.DEAD)
 _ENDS = ("done", "handed-over", "interrupted", "not-leader", "changed", "busy", "refused", "failed")
 
 
@@ -184,11 +182,10 @@ class Rebalancer:
         network = self.network
         state = network.cluster.state
         for node in state.nodes:
-            there = node.id == self.own or node.id in network.connected
-            if there or network.liveness.state_of(node.id) not in _AWAY:
-                self.lost.pop(node.id, None)
-            else:
+            if node.id != self.own and network.liveness.is_away(node.id):
                 self.lost.setdefault(node.id, now_us)
+            else:
+                self.lost.pop(node.id, None)
         if state.nodes:
             network.snapshots.budget.bytes_per_s = state.settings.rebalance_bytes_per_s
 
@@ -281,7 +278,10 @@ class Rebalancer:
                 told.members, told.index, heard.peer, told.operation, told.keys, told.bytes,
                 told.ops,
             )  # fmt: skip
-        connected = frozenset({*self.network.connected, self.own})
+        # A process that stands still keeps its connections.
+        away = self.network.liveness.is_away
+        up = [node for node in self.network.connected if not away(node)]
+        connected = frozenset((*up, self.own))
         under_way = {shard: one.ask for shard, one in self.asking.items()}
         running = {
             shard: one.told for shard, one in self.asking.items() if one.told is not None
