@@ -75,6 +75,8 @@ class Options(msgspec.Struct, kw_only=True):
     nodes: int = 3
     shards: int = 2
     replication_factor: int = 3
+    meta_shard: bool = True
+    """The cluster keeps its record, and looks after itself by it."""
     consensus: str = "raft"
     quorum: str = "majority"
     lease: bool = True

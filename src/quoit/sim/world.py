@@ -122,6 +122,7 @@ class World:
             cluster_id="simulated",
             nodes=tuple(PeerInfo(one, f"n{one}") for one in self.machines),
             shards=options.shards,
+            meta_shard=options.meta_shard,
             consensus=options.consensus,
             digest_interval_us=1_500_000,
             dead_after_us=options.dead_after_us,

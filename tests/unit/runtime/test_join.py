@@ -6,6 +6,8 @@ import json
 import pytest
 
 from quoit.base.errors import Corruption
+from quoit.node.cluster.changes import SetSettings
+from quoit.node.cluster.state import META_SHARD, Settings
 from quoit.node.membership import Request
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.driver import Driver
@@ -89,6 +91,9 @@ def test_a_joined_node_takes_a_shard_over_and_keeps_it_over_a_restart(tmp_path):
         second.options.engine = "rocks"
         await second.start()
         await until(lambda: 2 in first.node.connected)
+        outcomes = []
+        first.node.cluster.propose(SetSettings(Settings(rebalance=False)), outcomes.append)
+        await until(lambda: outcomes == [""])
         for shard in range(4):
             request = Request(kind="add-replica", shard=shard, node=2)
             operation = first.node.membership.begin(request)
@@ -99,7 +104,7 @@ def test_a_joined_node_takes_a_shard_over_and_keeps_it_over_a_restart(tmp_path):
             request = Request(kind="remove-replica", shard=shard, node=1)
             operation = second.node.membership.begin(request)
             await until(lambda operation=operation: operation.state == "done")
-        await until(lambda: not first.node.replicas)
+        await until(lambda: set(first.node.replicas) == {META_SHARD})
         assert await client.ask("DBSIZE") == b":50\r\n"
         await first.stop()
         await second.stop()

@@ -125,14 +125,14 @@ def _declare_dead(state: ClusterState, seen: Observed, out: Decision) -> None:
 
 def _remove_empty(state: ClusterState, seen: Observed, out: Decision) -> None:
     """A decommissioned node that holds nothing any more is removed."""
-    leaving = [node.id for node in state.nodes if node.state == DECOMMISSIONING]
-    if not leaving or META_SHARD not in seen.shards:
+    going = [node.id for node in state.nodes if node.state == DECOMMISSIONING]
+    if not going or META_SHARD not in seen.shards:
         return
-    holding = {node for told in seen.shards.values() for node in told.members.everyone}
-    holding |= {node for shard in state.shards for node in shard.replicas}
-    holding |= {node for ask in seen.under_way().values() for node in (ask.node, ask.source)}
-    for node in leaving:
-        if node not in holding:
+    occupied = {node for told in seen.shards.values() for node in told.members.everyone}
+    occupied |= {node for shard in state.shards for node in shard.replicas}
+    occupied |= {node for ask in seen.under_way().values() for node in (ask.node, ask.source)}
+    for node in going:
+        if node not in occupied:
             out.propose(state, SetState(node, REMOVED))
             return
 
