@@ -69,6 +69,7 @@ def _stops_itself(cluster: LocalCluster, node: Node) -> str:
 
 def _replace(cluster: LocalCluster, gone: str) -> None:
     admin = cluster.nodes[0]["admin"]
+    assert dispatch(["settings", "rebalance", "off", "--admin", admin]) == 0
     cluster.launch(cluster.add())
     cluster.wait_ready(["n1", "n2", "n4"])
     for shard in range(2):

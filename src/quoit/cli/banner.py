@@ -16,7 +16,8 @@ LINES_MAX = 14
 def banner(options: NodeOptions, settings: ServeConfig) -> str:
     """At most LINES_MAX lines."""
     count = len(options.peers)
-    quorum = quorums(options.quorum, options.replication_factor).write
+    copies = min(options.replication_factor, count)
+    quorum = quorums(options.quorum, copies).write
     own = next(peer for peer in options.peers if peer.id == options.node_id)
     host, admin_host = url_host(own.host), url_host(settings.admin_host)
     free = shutil.disk_usage(settings.data_dir).free
@@ -38,8 +39,8 @@ def banner(options: NodeOptions, settings: ServeConfig) -> str:
     )
     head = (
         f"quoit {__version__}  node {options.name} · cluster {options.cluster_id} · "
-        f"{count} node{'' if count == 1 else 's'}, {options.replication_factor} "
-        f"cop{'y' if options.replication_factor == 1 else 'ies'}, quorum {quorum}, {options.consensus}"
+        f"{count} node{'' if count == 1 else 's'}, {copies} "
+        f"cop{'y' if copies == 1 else 'ies'}, quorum {quorum}, {options.consensus}"
     )
     width = max(len(name) for name, _ in rows)
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in rows)])

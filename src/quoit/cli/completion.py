@@ -6,6 +6,9 @@ __all__ = ["main"]
 
 _SUB = {
     "local": "start status stop kill restart pause resume",
+    "node": "ls info drain recommission decommission remove set token",
+    "ring": "show plan apply revert",
+    "job": "ls show wait cancel",
     "kv": "get put del scan",
     "sim": "run mutants",
     "completion": "bash zsh fish",

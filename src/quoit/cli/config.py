@@ -30,7 +30,8 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: str = ""
     """Empty: n and the node's number."""
-    node_id: int = 1
+    node_id: int = 0
+    """0: what the cluster allots to a node that joins; 1 for one that begins a cluster."""
     data_dir: str = "quoit-data"
     cluster_id: str = "local"
     secret: str = ""
@@ -48,6 +49,8 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     that are not given otherwise are taken from its entry."""
     join: str = ""
     """Admin address of any node of a running cluster: be a new node of it."""
+    join_token: str = ""
+    """From `quoit node token`; not needed to join by a node on the same machine."""
     shards: int = 0
     """At creation; 0: 4, or the number of nodes if that is larger."""
     replication_factor: int = 3
@@ -84,6 +87,8 @@ def load(
     for key in ("secret", "password"):
         if values.get(f"{key}_file"):
             values[key] = _read(str(values[f"{key}_file"])).strip()
+    if not values.get("join"):
+        values["node_id"] = values.get("node_id") or 1
     _ports_from_own_entry(values)
     try:
         config = msgspec.convert(values, ServeConfig, strict=False)
@@ -156,7 +161,7 @@ def _check(config: ServeConfig) -> None:
     if config.heartbeat_ms < 1 or config.heartbeat_ms * 3 > config.election_timeout_ms:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
     bounds = {
-        "node_id": (1, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
+        "node_id": (0, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
         "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000),
         "dead_after_s": (1, 1_000_000), "suspect_phi": (0.5, 100),
         "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
@@ -243,7 +248,7 @@ def node_options(config: ServeConfig) -> NodeOptions:
         shards=config.shards,
         consensus=config.consensus,
         quorum=config.quorum,
-        replication_factor=min(config.replication_factor, len(peers)),
+        replication_factor=config.replication_factor,
         election_timeout_us=config.election_timeout_ms * 1000,
         heartbeat_us=config.heartbeat_ms * 1000,
         lease_enabled=config.lease,

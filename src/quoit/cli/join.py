@@ -1,18 +1,23 @@
 """A node that was not there when the cluster began: what it must know it asks any node for, once; later
 starts find it in its data directory (runtime/nodes_file.py)."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from quoit import __version__
 from quoit.base.errors import BadRequest
 from quoit.cli.admin_client import AdminError, ask, fetch_status
 from quoit.cli.config import ServeConfig, parse_peer
 from quoit.runtime.disk import RealDisk
-from quoit.runtime.nodes_file import ClusterView, read_view
+from quoit.runtime.nodes_file import ClusterView, read_view, write_view
 
 __all__ = ["joined"]
+
+_PATIENCE_S = 15.0
+_RETRY_S = 0.3
 
 
 def joined(config: ServeConfig) -> tuple[ServeConfig, list[int]]:
@@ -23,33 +28,91 @@ def joined(config: ServeConfig) -> tuple[ServeConfig, list[int]]:
     if view is None:
         if not config.join:
             return config, []
-        view = _asked(config)
-    elif config.node_id in view.founders:
-        return config, []
+        view, name = _asked(config)
+        config = msgspec.structs.replace(config, node_id=view.own, name=name)
+    elif not config.node_id:
+        config = msgspec.structs.replace(config, node_id=view.own or 1)
+    if known and config.node_id in view.founders:
+        return _near(config, view), []
     if config.cluster_id not in (ServeConfig().cluster_id, view.cluster_id):
         raise BadRequest(f"the cluster is {view.cluster_id!r}, not {config.cluster_id!r}")
-    return _filled(config, view), view.founders
+    return _filled(_near(config, view) if known else config, view), view.founders
 
 
-def _asked(config: ServeConfig) -> ClusterView:
+def _near(config: ServeConfig, view: ClusterView) -> ServeConfig:
+    """A node of the cluster comes back, and may have moved, as the others may have: where the node at
+    `join` is now, it says. If it does not answer, the addresses of last time must do."""
+    own = [text for text in config.peers if parse_peer(text).id == config.node_id]
+    peers = list(config.peers)
+    if not own and (config.join or peers):
+        peers.append(_entry(config.node_id, config.host, *_ports(config)))
+    if not config.join:
+        return msgspec.structs.replace(config, peers=peers)
+    try:
+        status = fetch_status(config.join)
+    except (OSError, ValueError):
+        return msgspec.structs.replace(config, peers=peers)
+    named = {parse_peer(text).id for text in peers}
+    for peer in status["peers"]:
+        if peer["id"] not in named and (peer["connected"] or peer["id"] == status["node_id"]):
+            ports = (peer["peer_port"], peer["resp_port"], peer["admin_port"])
+            peers.append(_entry(peer["id"], peer["host"], *ports))
+    return msgspec.structs.replace(config, peers=peers)
+
+
+def _entry(node: int, host: str, *ports: int) -> str:
+    place = f"[{host}]" if ":" in host else host
+    return f"{node}={place}:{'/'.join(map(str, ports))}"
+
+
+def _ports(config: ServeConfig) -> tuple[int, int, int]:
+    return config.peer_port, config.resp_port, config.admin_port
+
+
+def _asked(config: ServeConfig) -> tuple[ClusterView, str]:
+    """(the cluster with this node's number, its name); written down, so that the number is not lost."""
     try:
         view = msgspec.convert(ask(config.join, "/v1/cluster"), ClusterView)
-        status = fetch_status(config.join)
+        if config.node_id:
+            _check_number(config.node_id, fetch_status(config.join))
+        if config.cluster_id not in (ServeConfig().cluster_id, view.cluster_id):
+            raise BadRequest(f"the cluster is {view.cluster_id!r}, not {config.cluster_id!r}")
+        told = _allotted(config)
     except PermissionError as error:
         raise BadRequest(str(error)) from None
-    except (OSError, ValueError, AdminError) as error:
+    except AdminError as error:
+        raise BadRequest(f"the cluster does not let this node join: {error}") from None
+    except (OSError, ValueError) as error:
         raise BadRequest(
             f"no node of a cluster answers at {config.join}: {error}; give --join the admin address "
             "of one that runs, as in 127.0.0.1:7400"
         ) from None
-    _check_number(config.node_id, status)
-    return view
+    mine = msgspec.structs.replace(view, own=told["id"])
+    write_view(RealDisk(config.data_dir), mine)
+    return mine, told["name"]
+
+
+def _allotted(config: ServeConfig) -> dict[str, Any]:
+    """The number and name that the cluster gives. Waits while its record has no leader."""
+    body = {
+        "id": config.node_id, "name": config.name, "host": config.host, "version": __version__,
+        "peer_port": config.peer_port, "resp_port": config.resp_port,
+        "admin_port": config.admin_port, "token": config.join_token,
+    }  # fmt: skip
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            told: dict[str, Any] = ask(config.join, "/v1/nodes", body, 10.0)
+            return told
+        except AdminError as error:
+            if error.status != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
 
 
 def _check_number(number: int, status: dict[str, Any]) -> None:
     """Two nodes with one number would undo each other's promises."""
-    taken = sorted(peer["id"] for peer in status["peers"])
-    free = f"choose another --node-id, as in {max(taken) + 1}"
+    free = "leave --node-id out, and the cluster gives this node a free one"
     for peer in status["peers"]:
         if peer["id"] == number and peer["connected"]:
             raise BadRequest(
@@ -64,14 +127,15 @@ def _check_number(number: int, status: dict[str, Any]) -> None:
 
 
 def _filled(config: ServeConfig, view: ClusterView) -> ServeConfig:
-    own = [text for text in config.peers if parse_peer(text).id == config.node_id]
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    ports = f"{config.peer_port}/{config.resp_port}/{config.admin_port}"
-    peers = own or [f"{config.node_id}={host}:{ports}"]
+    peers = list(config.peers)
+    named = {parse_peer(text).id for text in peers}
+    if config.node_id not in named:
+        peers.insert(0, _entry(config.node_id, config.host, *_ports(config)))
     for node in view.nodes:
-        if node.id != config.node_id:
-            place = f"[{node.host}]" if ":" in node.host else node.host
-            peers.append(f"{node.id}={place}:{node.peer_port}/{node.resp_port}/{node.admin_port}")
+        if node.id != config.node_id and node.id not in named:
+            peers.append(
+                _entry(node.id, node.host, node.peer_port, node.resp_port, node.admin_port)
+            )
     return msgspec.structs.replace(
         config,
         cluster_id=view.cluster_id,

@@ -36,6 +36,9 @@ def serve(
     join: Annotated[
         str | None, typer.Option(help="Join the cluster of the node with this admin address.")
     ] = None,
+    join_token: Annotated[
+        str | None, typer.Option(help="From `quoit node token`, to join from another machine.")
+    ] = None,
     shards: Annotated[int | None, typer.Option(help="At creation. [default: 4 or more]")] = None,
     replication_factor: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
     password: Annotated[str | None, typer.Option(help="Clients must AUTH with it.")] = None,
@@ -72,7 +75,7 @@ def serve(
     \b
       quoit serve --data-dir /var/lib/quoit
       quoit serve --config quoit.toml --node-id 2
-      quoit serve --node-id 4 --join 127.0.0.1:7400
+      quoit serve --data-dir n4 --join 127.0.0.1:7400
 
     Every option is also a QUOIT_ variable (QUOIT_DATA_DIR) and a key of the TOML file (data_dir)."""
     flags: dict[str, Any] = {

@@ -31,6 +31,8 @@ class ClusterView(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lease_enabled: bool
     drift_ppm: int
     nodes: list[PeerAddress]
+    own: int = 0
+    """The number of the node whose directory this is; 0 in older files."""
 
 
 def view_of(options: NodeOptions) -> ClusterView:
@@ -48,6 +50,7 @@ def view_of(options: NodeOptions) -> ClusterView:
         lease_enabled=options.lease_enabled,
         drift_ppm=options.drift_ppm,
         nodes=nodes,
+        own=options.node_id,
     )
 
 

@@ -19,10 +19,10 @@ def _file(tmp_path: Path, text: str) -> str:
 
 def test_defaults_are_a_single_node_on_loopback() -> None:
     config = load({}, {})
-    assert config == ServeConfig()
+    assert config == ServeConfig(node_id=1)
     options = node_options(config)
     assert [peer.id for peer in options.peers] == [1]
-    assert (options.replication_factor, options.host, options.resp_port) == (1, "127.0.0.1", 7379)
+    assert (options.replication_factor, options.host, options.resp_port) == (3, "127.0.0.1", 7379)
 
 
 def test_flags_win_over_variables_over_file_over_defaults(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_variables_are_converted() -> None:
 
 def test_variables_of_other_commands_and_programs_are_left_alone() -> None:
     environment = {"QUOIT_URL": "x", "QUOIT_ADMIN": "x", "QUOIT_CONFIG": "x", "HOME": "/"}
-    assert load({}, environment) == ServeConfig()
+    assert load({}, environment) == ServeConfig(node_id=1)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_variables_of_other_commands_and_programs_are_left_alone() -> None:
         ({"QUOIT_QUORUM": "some"}, ["majority or all"]),
         ({"QUOIT_HEARTBEAT_MS": "200"}, ["three times"]),
         ({"QUOIT_HEARTBEAT_MS": "0"}, ["heartbeat"]),
-        ({"QUOIT_NODE_ID": "0"}, ["node_id"]),
+        ({"QUOIT_NODE_ID": "-1"}, ["node_id"]),
         ({"QUOIT_PEERS": "one"}, ["'one'", "ID=HOST"]),
     ],
 )
@@ -164,9 +164,9 @@ def test_the_own_node_must_be_listed_and_none_twice() -> None:
         node_options(load({"peers": [*PEERS, PEERS[0]]}, {}))
 
 
-def test_there_are_never_more_copies_than_nodes() -> None:
-    assert node_options(load({"peers": PEERS[:2]}, {})).replication_factor == 2
-    assert node_options(load({"peers": PEERS}, {})).replication_factor == 3
+def test_more_copies_than_nodes_are_wanted_for_when_there_are_more() -> None:
+    assert node_options(load({"peers": PEERS[:2]}, {})).replication_factor == 3
+    assert node_options(load({"replication_factor": 2}, {})).replication_factor == 2
 
 
 def test_times_reach_the_runtime_in_microseconds() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,11 @@ from quoit.cli.join import joined
 from quoit.cli.main import dispatch
 from quoit.cli.ports import choose
 from quoit.gateways.admin.server import serve_admin
+from quoit.node.cluster.changes import SetSettings
+from quoit.node.cluster.state import Settings
 from quoit.node.config import PeerInfo
+from quoit.runtime.disk import RealDisk
+from quoit.runtime.nodes_file import read_view
 from quoit.runtime.options import NodeOptions, PeerAddress
 from tests.unit.node.harness import Client, Cluster
 
@@ -45,7 +50,13 @@ class Served:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.cluster = Cluster(NODES, shards=2, founders=(1, 2, 3), consensus="paxos")
+        self.cluster = Cluster(
+            NODES, shards=2, founders=(1, 2, 3), consensus="paxos", meta_shard=True
+        )
+        change = SetSettings(Settings(rebalance=False))
+        self.cluster.pass_ms(1_000)
+        self.cluster.nodes[1].cluster.propose(change, lambda outcome: None)
+        self.cluster.pass_ms(500)
         ports = dict(enumerate(choose(NODES, 0), 1))
         self.admins = {number: f"127.0.0.1:{found[1]}" for number, found in ports.items()}
         self.peers = [
@@ -207,13 +218,19 @@ def test_a_joining_node_takes_over_what_the_cluster_has_in_common(
     assert (filled.cluster_id, filled.shards, filled.consensus) == ("test", 2, "paxos")
     assert [text.partition("=")[0] for text in filled.peers] == ["6", "1", "2", "3", "4", "5"]
     assert filled.peers[0] == "6=127.0.0.1:7401/9999/7400"
-    assert not any(tmp_path.iterdir())
+    assert read_view(RealDisk(str(tmp_path))).own == 6  # type: ignore[union-attr]
+    # The next one gets the next number, and the same one if it asks again by its name.
+    for number in (7, 7):
+        config = ServeConfig(name="new", join=served.admins[2], data_dir=str(tmp_path / "new"))
+        filled, _ = joined(config)
+        assert (filled.node_id, filled.name) == (number, "new")
+        shutil.rmtree(tmp_path / "new")
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"node_id": 4}, "node 4 runs already.*as in 6"),
+        ({"node_id": 4}, "node 4 runs already.*leave --node-id out"),
         ({"cluster_id": "shop"}, "the cluster is 'test', not 'shop'"),
         ({"join": "127.0.0.1:1"}, "no node of a cluster answers"),
     ],

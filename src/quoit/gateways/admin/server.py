@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from quoit.gateways.admin.access import HEALTH, host_is_local, is_loopback, token_fits
 from quoit.gateways.admin.health import find_node, losses
 from quoit.gateways.admin.metrics import StatusCollector
+from quoit.gateways.admin.nodes import add_node_routes
+from quoit.gateways.admin.ring import add_ring_routes
 from quoit.gateways.admin.shards import add_shard_routes
 from quoit.node.status import NodeStatus
 from quoit.runtime.options import NodeOptions
@@ -46,6 +48,8 @@ async def serve_admin(host: Host, address: str, port: int, password: str = "") -
     app.router.add_get("/v1/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
     add_shard_routes(app, host)
+    add_node_routes(app, host)
+    add_ring_routes(app, host)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -72,11 +76,11 @@ def _guard(local: bool, password: str) -> Any:
             return _error(
                 404,
                 "NOT_FOUND",
-                "there are /livez /readyz /healthz/cluster /v1/status /v1/cluster "
-                "/v1/shards/ID/operation(s) /metrics",
+                "there are /livez /readyz /healthz/cluster /v1/status /v1/cluster /v1/nodes /v1/ring "
+                "/v1/jobs /v1/settings /v1/tokens /v1/shards/ID/operation(s) /metrics",
             )
         except web.HTTPMethodNotAllowed:
-            return _error(405, "METHOD", "GET reads; only /v1/shards/ID/operations takes POST")
+            return _error(405, "METHOD", "GET reads, POST changes; not every path takes both")
         response.headers.update(_HEADERS)
         return response
 

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from quoit.base.errors import BadRequest, NotLeader
+from quoit.gateways.admin.answers import Wrong, as_json, asked, error
 from quoit.node.config import PeerInfo
 from quoit.node.membership import Operation, Plan, Request
 from quoit.runtime.nodes_file import view_of
@@ -71,45 +72,40 @@ class ShardRoutes:
 
     async def cluster(self, request: web.Request) -> web.Response:
         """The view that a joining node needs; nothing in it is a secret."""
-        return _json(view_of(self.host.options))
+        return as_json(view_of(self.host.options))
 
     async def progress(self, request: web.Request) -> web.Response:
         """How far the newest operation is."""
         operation = self.host.node.membership.operations.get(_shard(request))
         if operation is None:
-            return _error(404, "NO_OPERATION", "no operation on this shard was begun here")
-        return _json(_told(operation))
+            return error(404, "NO_OPERATION", "no operation on this shard was begun here")
+        return as_json(_told(operation))
 
     async def begin(self, request: web.Request) -> web.Response:
         """Begin an operation, or say what it would do."""
-        # A web page can send a form to this machine, but not JSON without asking first.
-        if request.content_type != "application/json" or "Origin" in request.headers:
-            return _error(
-                415, "JSON_ONLY", "send Content-Type: application/json, not from a web page"
-            )
         try:
-            asked = msgspec.json.decode(await request.read(), type=_Asked)
-        except msgspec.MsgspecError as error:
-            return _error(400, "BAD_REQUEST", f"the body does not fit: {error}")
+            body = await asked(request, _Asked)
+        except Wrong as wrong:
+            return wrong.answer
         node = self.host.node
         shard = _shard(request)
         if all(one.id != shard for one in node.map.shards):
-            return _error(404, "NO_SUCH_SHARD", f"there is no shard {shard}")
-        wanted = Request(kind=asked.kind, shard=shard, node=asked.node, source=asked.source)
+            return error(404, "NO_SUCH_SHARD", f"there is no shard {shard}")
+        wanted = Request(kind=body.kind, shard=shard, node=body.node, source=body.source)
         try:
-            if asked.dry_run:
-                return _json(_planned(node.membership.plan(wanted)))
-            return _json(_told(node.membership.begin(wanted)), 202)
-        except NotLeader as error:
-            return self._elsewhere(shard, node.nodes.get(error.leader))
-        except BadRequest as error:
-            return _error(409, "REFUSED", str(error))
+            if body.dry_run:
+                return as_json(_planned(node.membership.plan(wanted)))
+            return as_json(_told(node.membership.begin(wanted)), 202)
+        except NotLeader as reason:
+            return self._elsewhere(shard, node.nodes.get(reason.leader))
+        except BadRequest as reason:
+            return error(409, "REFUSED", str(reason))
 
     def _elsewhere(self, shard: int, leader: PeerInfo | None) -> web.Response:
         if leader is None:
-            return _error(503, "NO_LEADER", f"shard {shard} has no leader now; try again")
+            return error(503, "NO_LEADER", f"shard {shard} has no leader now; try again")
         host = f"[{leader.host}]" if ":" in leader.host else leader.host
-        return _error(
+        return error(
             421, "NOT_LEADER", f"shard {shard} is led by {leader.name}; ask there",
             leader=leader.id, admin=f"{host}:{leader.admin_port}",
         )  # fmt: skip
@@ -119,20 +115,10 @@ def _shard(request: web.Request) -> int:
     return int(request.match_info["shard"])
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json"
-    )
-
-
-def _error(status: int, code: str, message: str, **more: object) -> web.Response:
-    return _json({"error": {"code": code, "message": message, **more}}, status)
-
-
 def _told(operation: Operation) -> _Told:
-    asked = operation.request
+    request = operation.request
     return _Told(
-        operation.id, asked.kind, asked.shard, asked.node, asked.source, operation.state,
+        operation.id, request.kind, request.shard, request.node, request.source, operation.state,
         operation.steps, operation.step, operation.waits_for, operation.reason, operation.next,
     )  # fmt: skip
 

@@ -202,7 +202,10 @@ def _join(state: ClusterState, change: Join, now_ms: int) -> ClusterState:
             raise Refused(
                 "this join token is not known or has ended; make one with: quoit node token"
             )
-    number = asked.id or max(node.id for node in state.nodes) + 1
+    again = next(
+        (node for node in state.nodes if node.state == JOINING and node.name == asked.name), None
+    )
+    number = asked.id or (again.id if again is not None else state.nodes[-1].id + 1)
     there = state.node(number)
     if there is not None:
         if there.state == JOINING and there.name == asked.name:
@@ -213,7 +216,7 @@ def _join(state: ClusterState, change: Join, now_ms: int) -> ClusterState:
     if same is not None and same.state != REMOVED:
         raise Refused(f"node {same.id} is called {name} already; give --name another one")
     node = _replace(asked, id=number, name=name, state=JOINING, since_ms=now_ms)
-    return _replace(state, nodes=(*state.nodes, node))
+    return _replace(state, nodes=tuple(sorted((*state.nodes, node), key=lambda one: one.id)))
 
 
 def _seen(state: ClusterState, change: NodeSeen, now_ms: int) -> ClusterState:

@@ -34,7 +34,7 @@ from quoit.node.session import Origin
 from quoit.placement.shard_map import ShardMap, ShardRange
 from quoit.storage.api import Engine
 
-__all__ = ["ClusterMeta", "Proposal", "meta_range"]
+__all__ = ["UNKNOWN", "ClusterMeta", "Proposal", "meta_range"]
 
 _TELL_US = 1_000_000
 _LOOK_US = 200_000
@@ -63,16 +63,18 @@ class Proposal(Origin):
     """A change that was proposed, and what became of it.
 
     outcome  "" applied, "unknown" (maybe applied: look at the record), or why it was not; None so far
+    refused  it was not applied because it does not fit the record
     number   of the node that joined by it
     """
 
-    __slots__ = ("deadline_us", "done", "meta", "number", "outcome", "version")
+    __slots__ = ("deadline_us", "done", "meta", "number", "outcome", "refused", "version")
 
     def __init__(self, meta: "ClusterMeta", done: Callable[[str], None]) -> None:
         self.meta = meta
         self.done = done
         self.outcome: str | None = None
         self.number = 0
+        self.refused = False
         self.version = 0
         self.deadline_us = 0
 
@@ -81,6 +83,7 @@ class Proposal(Origin):
         if reply[:1] == b"-":
             text = reply[1:-2].decode(errors="replace")
             if reply.startswith(REFUSED):
+                self.refused = True
                 text = text[len(REFUSED) - 1 :]
             elif reply.startswith(b"-UNKNOWN"):
                 text = UNKNOWN

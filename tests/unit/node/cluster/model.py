@@ -4,7 +4,6 @@ delays, failures and changes of leaders drawn from a seed."""
 import random
 from types import SimpleNamespace
 
-from quoit.detector.peer import PeerState
 from quoit.node.cluster.changes import (
     EndJob,
     Found,
@@ -129,11 +128,7 @@ class Model:
             leader_of=lambda shard: own,
             connected={},
             trace=lambda event, **detail: None,
-            liveness=SimpleNamespace(
-                state_of=lambda node: (
-                    PeerState.LIVE if self.reaches(node) else PeerState.UNREACHABLE
-                )
-            ),
+            liveness=SimpleNamespace(is_away=lambda node: not self.reaches(node)),
             outgoing=None,
         )
         self.rebalancer = ModelRebalancer(network, own, self.rng.randrange(1 << 40))
