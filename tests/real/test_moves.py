@@ -1,6 +1,6 @@
 """Three real nodes, three more that join, and a load that writes all the time while every replica of
-every shard moves to the new ones; then the old ones are decommissioned. Nothing acknowledged may be missing, and
-no client may be refused for longer than an election and its aftermath."""
+every shard moves to the new ones; then the old ones are decommissioned. Nothing acknowledged may be
+missing, and no client may be refused for longer than an election and its aftermath."""
 
 import itertools
 import threading

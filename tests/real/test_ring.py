@@ -108,7 +108,8 @@ def _settled(admin: str, jobs: int, seconds: float = 120) -> list[dict[str, Any]
 
 def _state(admin: str, name: str) -> str:
     nodes = ask(admin, "/v1/nodes?all")
-    return str(next(one["record"]["state"] for one in nodes if one["record"]["name"] == name))
+    found = [one["record"]["state"] for one in nodes if one["record"]["name"] == name]
+    return str(found[0]) if found else "unknown"
 
 
 def _until_state(admin: str, name: str, state: str) -> None:
