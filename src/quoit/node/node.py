@@ -371,8 +371,11 @@ class Node:
     def _take(self, replica: Replica, ready: Ready, groups: list[Group]) -> None:
         shard = replica.id
         outgoing = self.outgoing
+        learners = replica.core.members.learners
         for peer, message in ready.messages:
             outgoing(peer).core.append((shard, message))
+            if learners and peer in learners:
+                self.snapshots.count(shard, peer, message)
         self.persistence.take(replica, ready)
         if replica.damaged and not replica.core.damaged:
             replica.damaged = False

@@ -96,7 +96,8 @@ class Snapshots:
     queue      (shard, peer) -> when it was asked for; they begin when others have ended
     receiving  shard -> the transfer that comes in
     taken      shard -> (peer, transfer) that was installed last
-    sent_to    (shard, peer) -> bytes that this node has sent, in all transfers
+    sent_to    (shard, peer) -> bytes of data that this node has sent, in all transfers, and of entries to
+               those that learn
     """
 
     __slots__ = (
@@ -262,6 +263,12 @@ class Snapshots:
         return sending.meta.index if sending is not None else 0
 
     # Connections
+
+    def count(self, shard: int, peer: int, message: object) -> None:
+        """A message goes to a learner: what it carries is part of what its move costs."""
+        size = sum(len(entry.data) for entry in getattr(message, "entries", ()))
+        if size:
+            self.sent_to[shard, peer] = self.sent_to.get((shard, peer), 0) + size
 
     def lost(self, peer: int, now_us: int) -> None:
         """The connection to `peer` broke: what runs waits for it, and makes place for others."""

@@ -3,9 +3,11 @@
 A condition is a method `_expect_NAME(value)` of Expectations; it returns what is wrong, or "".
 """
 
+from math import ceil, floor
 from typing import Any, Protocol
 
 from quoit.detector.peer import EventKind, PeerState
+from quoit.node.cluster.state import META_SHARD, ClusterState, holders
 from quoit.node.liveness import Liveness
 from quoit.sim.history import GET, OK, Operation
 from quoit.sim.world import CORRECTNESS, World
@@ -28,6 +30,9 @@ CONDITIONS: dict[str, str] = {
     "dead_elsewhere": "number",
     "live_everywhere": "number",
     "declares_nobody_dead": "number",
+    "states": "texts",
+    "balanced": "flag",
+    "least_copies": "flag",
 }
 """Condition -> type of its value."""
 
@@ -207,6 +212,45 @@ class Expectations:
             return "it does not run"
         dead = [event.peer for event in liveness.recent if event.kind is EventKind.DEAD]
         return f"it declared {dead} dead" if dead else ""
+
+    def _record(self) -> ClusterState:
+        """The newest copy of the cluster's record."""
+        nodes = [one.node for one in self.world.machines.values() if one.node is not None]
+        return max((node.cluster.state for node in nodes), key=lambda state: state.version)
+
+    def _expect_states(self, wanted: list[str]) -> str:
+        """The nodes, in order of their numbers, are in these states."""
+        found = [node.state for node in self._record().nodes]
+        return "" if found == wanted else f"they are {found}"
+
+    def _expect_balanced(self, wanted: bool) -> str:
+        """No job is left; every shard is kept by as many nodes as it shall, which may keep it, none of
+        which keeps more than 1.15 of its share; each node that leads is the preferred one."""
+        state = self._record()
+        running = state.running()
+        if running is not None:
+            return f"job {running.id} ({running.kind}) is under way"
+        nodes = holders(state)
+        allowed = [node.id for node in nodes]
+        copies = min(state.settings.replication_factor, len(nodes))
+        kept = dict.fromkeys(allowed, 0)
+        for shard, voters in self.world.voters.items():
+            strange = [node for node in voters if node not in kept]
+            if strange or len(voters) != copies:
+                return f"shard {shard} is kept by {list(voters)}; there are {allowed}"
+            for node in voters:
+                kept[node] += shard != META_SHARD
+        share = self.world.options.shards * copies / len(nodes)
+        most = max(ceil(share), floor(1.15 * share))
+        full = {node: count for node, count in kept.items() if count > most}
+        return f"a share is {share:.1f} replicas, but nodes keep {full}" if full else ""
+
+    def _expect_least_copies(self, wanted: bool) -> str:
+        """No job copied more replicas than any plan had to."""
+        for job in self._record().jobs:
+            if job.copies > job.copies_min:
+                return f"job {job.id} ({job.kind}): {job.copies}, {job.copies_min} would do"
+        return ""
 
     def _expect_hit(self, names: list[str]) -> str:
         """These faults touched something."""

@@ -14,6 +14,7 @@ import msgspec
 from quoit.base.errors import BadRequest, DiskFault, Diverged, EngineDamaged, NotLeader, WorldFault
 from quoit.data.keys import physical_key
 from quoit.data.record import decode_record
+from quoit.node.cluster.state import ClusterState
 from quoit.node.config import NodeConfig
 from quoit.node.membership import Request
 from quoit.node.node import Node
@@ -65,6 +66,8 @@ class Machine:
     clients     that sent something to this process
     unsound     its disk was damaged, and is not durably whole again
     directory   the number of what is on its disk
+    retired     why no process shall run here, or ""
+    record      the copy of the cluster's record on the disk
     lied        its disk lost what it had called synced: the others may have to refuse it
     restored    its disk was emptied or put back to an older copy: the others must refuse it
     """
@@ -79,6 +82,8 @@ class Machine:
         self.unsound = False
         self.directory = self.rng.randrange(1, 1 << 40)
         self.restored = False
+        self.retired = ""
+        self.record: ClusterState | None = None
         self.lied = False
         self.remember_us = 0
         self.crashes = CrashPoints(self._crashing)
@@ -90,7 +95,7 @@ class Machine:
         self.ahead: dict[int, int] = {}
         self.life = 0
         self.paused = ""
-        self.inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.inbox: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.writing: Write | None = None
         self.turn_us = TURN_US
         self.turn_due = False
@@ -131,7 +136,7 @@ class Machine:
             self.buffered.points = self.crashes
             node = WatchedNode(
                 config, self.clock, self.rng, self.buffered, self.log, recovery, self._trace,
-                remembered.marks,
+                remembered.marks, self.record,
             )  # fmt: skip
         except EngineDamaged as error:
             self._set_aside(str(error))
@@ -202,6 +207,8 @@ class Machine:
         self.count_up()
         for shard, replica in self.node.replicas.items():
             self.ahead[shard] = max(self.ahead.get(shard, 0), replica.state.applied_index)
+        if self.node.cluster.changed and self.rng.random() < 0.5:
+            self.record = self.node.cluster.state
         self.node = None
         write, self.writing = self.writing, None
         self._leave_disk(write, power=power)
@@ -239,13 +246,18 @@ class Machine:
         else:
             self.disk.kill()
 
+    def retire(self, reason: str) -> None:
+        """The process ends, and none will run here any more."""
+        self.retired = reason
+        self.stop(power=False, reason=reason)
+
     def fail(self, reason: str) -> None:
         """The node stops itself because its disk failed."""
         self.stop(power=False, reason=reason)
 
     # Inputs
 
-    def post(self, call: Callable[..., None], *args: Any) -> None:
+    def post(self, call: Callable[..., object], *args: Any) -> None:
         """Something arrives at the process: `call(*args)` gives it to the node."""
         if self.node is None:
             return
@@ -316,7 +328,7 @@ class Machine:
         self._want_turn()
         self._arm()
 
-    def _guarded(self, call: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, call: Callable[..., object], *args: Any) -> None:
         if self.node is None:
             return
         try:
@@ -378,6 +390,8 @@ class Machine:
         if world.options.check_each_turn:
             node.check()
         world.turned(self)
+        if node.cluster.removed:
+            self.retire("it was removed")
 
     def _write(self, write: Write) -> None:
         self.writing = write

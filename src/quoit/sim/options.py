@@ -74,6 +74,8 @@ class Options(msgspec.Struct, kw_only=True):
     seed: int
     nodes: int = 3
     shards: int = 2
+    founders: int = 0
+    """So many nodes begin the cluster, others may join it; 0: all."""
     replication_factor: int = 3
     meta_shard: bool = True
     """The cluster keeps its record, and looks after itself by it."""

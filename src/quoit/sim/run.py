@@ -105,8 +105,9 @@ def _demand_progress(world: World) -> None:
 
 
 def sound_nodes(world: World) -> list[int]:
-    """All nodes but those that lost their data, which are refused for ever."""
-    return [number for number, machine in world.machines.items() if not machine.restored]
+    """All nodes but those that lost their data, which are refused for ever, and those that are gone."""
+    machines = world.machines.items()
+    return [number for number, one in machines if not one.restored and not one.retired]
 
 
 def shard_keys(world: World) -> list[bytes]:

@@ -102,6 +102,7 @@ class World:
             number: Machine(self, number, self._clock(number))
             for number in range(1, options.nodes + 1)
         }
+        self.founders = tuple(range(1, 1 + (options.founders or options.nodes)))
         self.workload = Workload(self, options)
 
     def _clock(self, number: int) -> NodeClock:
@@ -120,7 +121,8 @@ class World:
         return NodeConfig(
             node_id=number,
             cluster_id="simulated",
-            nodes=tuple(PeerInfo(one, f"n{one}") for one in self.machines),
+            nodes=tuple(PeerInfo(one, f"n{one}") for one in sorted({*self.founders, number})),
+            founders=self.founders,
             shards=options.shards,
             meta_shard=options.meta_shard,
             consensus=options.consensus,
@@ -206,13 +208,17 @@ class World:
     # What machines ask
 
     def start_all(self) -> None:
-        """All nodes begin within a tenth of a second."""
+        """The founders begin within a tenth of a second."""
         for number, machine in self.machines.items():
+            if number not in self.founders:
+                machine.retired = "it has not joined"
+                continue
             self.after(self.rng.randrange(1, 100_000), machine.start, self.config(number))
 
     def start(self, node: int) -> None:
-        """A dead node's process starts again."""
-        self.machines[node].start(self.config(node))
+        """A dead node's process starts again, unless it is gone for good."""
+        if not self.machines[node].retired:
+            self.machines[node].start(self.config(node))
 
     def started(self, machine: Machine) -> None:
         """A process runs."""
@@ -403,8 +409,11 @@ class World:
         if not self.is_up(sender) or not self.is_up(receiver):
             return False
         pair = self.machines[sender], self.machines[receiver]
-        met = meet(*pair)
         dialer = pair[0]
+        if pair[1].node is not None and pair[1].node.cluster.refuses(sender):
+            dialer.retire("it was removed")
+            return False
+        met = meet(*pair)
         if dialer.node is None:
             self.saw("refused_for_good")
             if dialer.lied:
