@@ -8,27 +8,28 @@ import msgspec
 
 from quoit.base.errors import BadRequest
 from quoit.cli.admin_client import AdminError, ask, fetch_status
-from quoit.cli.config import ServeConfig, parse_peer
+from quoit.cli.config import ServeConfig, parse_peer, peer_entry
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.nodes_file import ClusterView, read_view
+from quoit.runtime.options import PeerAddress
 
 __all__ = ["joined"]
 
 
-def joined(config: ServeConfig) -> tuple[ServeConfig, list[int]]:
-    """(settings in force, founders or [] if the settings name them). BadRequest when the cluster cannot
-    be asked or does not want this node."""
+def joined(config: ServeConfig) -> tuple[ServeConfig, ClusterView | None]:
+    """(settings in force, the cluster that was joined or None if the settings describe it). BadRequest
+    when the cluster cannot be asked or does not want this node."""
     known = (Path(config.data_dir) / "nodes.json").exists()
     view = read_view(RealDisk(config.data_dir)) if known else None
     if view is None:
         if not config.join:
-            return config, []
+            return config, None
         view = _asked(config)
     elif config.node_id in view.founders:
-        return config, []
+        return config, None
     if config.cluster_id not in (ServeConfig().cluster_id, view.cluster_id):
         raise BadRequest(f"the cluster is {view.cluster_id!r}, not {config.cluster_id!r}")
-    return _filled(config, view), view.founders
+    return _filled(config, view), view
 
 
 def _asked(config: ServeConfig) -> ClusterView:
@@ -65,13 +66,10 @@ def _check_number(number: int, status: dict[str, Any]) -> None:
 
 def _filled(config: ServeConfig, view: ClusterView) -> ServeConfig:
     own = [text for text in config.peers if parse_peer(text).id == config.node_id]
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    ports = f"{config.peer_port}/{config.resp_port}/{config.admin_port}"
-    peers = own or [f"{config.node_id}={host}:{ports}"]
-    for node in view.nodes:
-        if node.id != config.node_id:
-            place = f"[{node.host}]" if ":" in node.host else node.host
-            peers.append(f"{node.id}={place}:{node.peer_port}/{node.resp_port}/{node.admin_port}")
+    ports = (config.peer_port, config.resp_port, config.admin_port)
+    here = PeerAddress(config.node_id, config.name, config.host, *ports, config.zone)
+    others = [node for node in view.nodes if node.id != config.node_id]
+    peers = [*(own or [peer_entry(here)]), *map(peer_entry, others)]
     return msgspec.structs.replace(
         config,
         cluster_id=view.cluster_id,

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from quoit import __version__
@@ -68,6 +69,11 @@ def _is_whole(replica: Replica) -> bool:
     core = replica.core
     applied = replica.state.applied_index
     return bool(core.leader) and not core.damaged and 0 < core.commit_index <= applied
+
+
+def _completed(given: PeerAddress, known: PeerAddress) -> PeerAddress:
+    zone = given.zone or known.zone
+    return msgspec.structs.replace(given, zone=zone, weight=known.weight)
 
 
 class Driver:
@@ -171,12 +177,17 @@ class Driver:
         options = self.options
         view = read_view(self.directory)
         if view is not None:
-            given = {peer.id for peer in options.peers}
-            options.peers = options.peers + [one for one in view.nodes if one.id not in given]
-            options.founders = view.founders
+            known = {peer.id: peer for peer in view.nodes}
+            # Others told what the list of peers does not; of this node the settings say it.
+            known.pop(options.node_id, None)
+            given = [_completed(peer, known.pop(peer.id, peer)) for peer in options.peers]
+            options.peers = [*given, *known.values()]
+            options.founders, options.founder_zones = view.founders, view.founder_zones
         elif not options.founders:
             # Fixed now: who joins later is a peer, and no founder.
-            options.founders = sorted(peer.id for peer in options.peers)
+            founders = sorted(options.peers, key=lambda peer: peer.id)
+            options.founders = [peer.id for peer in founders]
+            options.founder_zones = [peer.zone for peer in founders]
         write_view(self.directory, view_of(options))
 
     def add_peer(self, peer: PeerAddress) -> None:
@@ -207,7 +218,16 @@ class Driver:
     def _config(self, directory: int) -> NodeConfig:
         options = self.options
         nodes = tuple(
-            PeerInfo(peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port)
+            PeerInfo(
+                peer.id,
+                peer.name,
+                peer.host,
+                peer.resp_port,
+                peer.peer_port,
+                peer.admin_port,
+                peer.zone,
+                peer.weight,
+            )
             for peer in options.peers
         )
         return NodeConfig(
@@ -216,6 +236,7 @@ class Driver:
             cluster_id=options.cluster_id,
             nodes=nodes,
             founders=tuple(options.founders),
+            founder_zones=tuple(options.founder_zones),
             shards=options.shards,
             consensus=options.consensus,
             quorum=options.quorum,
@@ -273,8 +294,9 @@ class Driver:
 
     def _meet(self, node: PeerInfo) -> None:
         peer = PeerAddress(
-            node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port
-        )
+            node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port,
+            node.zone, node.weight,
+        )  # fmt: skip
         others = [one for one in self.options.peers if one.id != node.id]
         self.options.peers = [*others, peer]
         logger.info("node_known", node=node.id, name=node.name, host=node.host)

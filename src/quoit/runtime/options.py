@@ -1,6 +1,10 @@
 """What a node process is started with. The command line fills it (cli/config.py)."""
 
+from itertools import zip_longest
+
 import msgspec
+
+from quoit.base.checksum import crc32c
 
 __all__ = ["NodeOptions", "PeerAddress"]
 
@@ -14,6 +18,10 @@ class PeerAddress(msgspec.Struct, frozen=True):
     peer_port: int
     resp_port: int
     admin_port: int
+    zone: str = ""
+    """What fails together with it; empty: it stands for itself."""
+    weight: float = 1.0
+    """Share of the data in proportion to the other nodes'."""
 
 
 class NodeOptions(msgspec.Struct, kw_only=True):
@@ -32,6 +40,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     peers: list[PeerAddress] = []
     founders: list[int] = []
     """Numbers of the nodes among which the shards were placed at creation; empty: all peers."""
+    founder_zones: list[str] = []
+    """Their zones at creation, in the same order."""
     shards: int = 0
     consensus: str = "raft"
     quorum: str = "majority"
@@ -49,3 +59,14 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     def agreement(self) -> str:
         """The protocol and, if unusual, its quorums: all nodes of a cluster must have the same."""
         return self.consensus if self.quorum == "majority" else f"{self.consensus}/{self.quorum}"
+
+    @property
+    def first_map(self) -> str:
+        """A checksum of what the first placement follows from. Nodes that differ in it would give a shard
+        to different replicas, so they must not talk to one another."""
+        nodes = " ".join(
+            f"{node}@{zone}" if zone else str(node)
+            for node, zone in zip_longest(self.founders, self.founder_zones, fillvalue="")
+        )
+        text = f"{self.shards} shards, {self.replication_factor} copies, founders {nodes}"
+        return f"{crc32c(text.encode()):08x}"
