@@ -6,6 +6,7 @@ Secrets may be given as files (`password_file`, `secret_file`, QUOIT_PASSWORD_FI
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +16,19 @@ import msgspec
 from quoit.base.errors import BadRequest
 from quoit.cli.nearest import did_you_mean
 from quoit.gateways.admin.access import is_loopback
+from quoit.placement.ring import WEIGHT_MAX
 from quoit.quorum.members import MODES
 from quoit.runtime.options import NodeOptions, PeerAddress
 
-__all__ = ["ServeConfig", "load", "node_options", "parse_peer"]
+__all__ = [
+    "WORKER", "ServeConfig", "load", "merged", "node_options", "parse_peer", "peer_entry", "settled",
+]  # fmt: skip
 
-NOT_SETTINGS = ("QUOIT_ADMIN", "QUOIT_COLOR", "QUOIT_CONFIG", "QUOIT_URL")
+WORKER = "QUOIT_WORKER"
+"""Set for a process that `quoit serve --workers` started (cli/workers.py)."""
+NOT_SETTINGS = ("QUOIT_ADMIN", "QUOIT_COLOR", "QUOIT_CONFIG", "QUOIT_URL", WORKER)
 """Variables that other commands read."""
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SECRET_CHARACTERS_MIN = 16
 
 
@@ -32,6 +39,13 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Empty: n and the node's number."""
     node_id: int = 0
     """0: what the cluster allots to a node that joins; 1 for one that begins a cluster."""
+    workers: int = 1
+    """Processes, each a node with a number of its own from node_id up."""
+    zone: str = ""
+    """What fails together: no two replicas of a shard share a zone if there are enough. Empty: the node
+    stands for itself, workers for their machine."""
+    weight: float = 1.0
+    """Share of the data in proportion to the other nodes'; the first placement takes all as equal."""
     data_dir: str = "quoit-data"
     cluster_id: str = "local"
     secret: str = ""
@@ -45,8 +59,8 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     admin_port: int = 7400
     peer_port: int = 7401
     peers: list[str] = []
-    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]` of every node, this one included. Ports of this node
-    that are not given otherwise are taken from its entry."""
+    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]][@ZONE]` of every node, this one included. What is not
+    given otherwise of this node (ports, zone) is taken from its entry."""
     join: str = ""
     """Admin address of any node of a running cluster: be a new node of it."""
     join_token: str = ""
@@ -81,15 +95,26 @@ def load(
     flags: dict[str, Any], environment: dict[str, str] | None = None, file: str | None = None
 ) -> ServeConfig:
     """The settings in force. BadRequest with what to change when they do not fit."""
+    return settled(merged(flags, environment, file))
+
+
+def merged(
+    flags: dict[str, Any], environment: dict[str, str] | None = None, file: str | None = None
+) -> dict[str, Any]:
+    """What the sources say together; a setting that none names is not in it. BadRequest."""
     values = _from_file(file) if file else {}
     _override(values, _from_environment(dict(os.environ if environment is None else environment)))
     _override(values, {key: value for key, value in flags.items() if value is not None})
+    return values
+
+
+def settled(given: dict[str, Any]) -> ServeConfig:
+    """The settings that follow from what was given. BadRequest with what to change."""
+    values = dict(given)
     for key in ("secret", "password"):
         if values.get(f"{key}_file"):
             values[key] = _read(str(values[f"{key}_file"])).strip()
-    if not values.get("join"):
-        values["node_id"] = values.get("node_id") or 1
-    _ports_from_own_entry(values)
+    _fill_from_own_entry(values)
     try:
         config = msgspec.convert(values, ServeConfig, strict=False)
     except msgspec.ValidationError as error:
@@ -138,13 +163,15 @@ def _read(path: str) -> str:
         raise BadRequest(f"{path} cannot be read: {error}") from None
 
 
-def _ports_from_own_entry(values: dict[str, Any]) -> None:
+def _fill_from_own_entry(values: dict[str, Any]) -> None:
     for text in values.get("peers") or []:
         peer = parse_peer(str(text))
         if str(peer.id) == str(values.get("node_id", 1)):
             values.setdefault("peer_port", peer.peer_port)
             values.setdefault("resp_port", peer.resp_port)
             values.setdefault("admin_port", peer.admin_port)
+            if peer.zone and not values.get("zone"):
+                values["zone"] = peer.zone
 
 
 def _check(config: ServeConfig) -> None:
@@ -161,7 +188,7 @@ def _check(config: ServeConfig) -> None:
     if config.heartbeat_ms < 1 or config.heartbeat_ms * 3 > config.election_timeout_ms:
         raise BadRequest("election_timeout_ms must be at least three times heartbeat_ms")
     bounds = {
-        "node_id": (0, 65_535), "shards": (0, 1024), "replication_factor": (1, 15),
+        "node_id": (0, 65_535), "workers": (1, 64), "shards": (0, 1024), "replication_factor": (1, 15),
         "drift_ppm": (0, 500_000), "digest_interval_s": (1, 1_000_000),
         "dead_after_s": (1, 1_000_000), "suspect_phi": (0.5, 100),
         "cache_bytes": (0, 1 << 40), "resp_port": (1, 65_535),
@@ -170,6 +197,12 @@ def _check(config: ServeConfig) -> None:
     for name, (low, high) in bounds.items():
         if not low <= getattr(config, name) <= high:
             raise BadRequest(f"{name} must be between {low} and {high}")
+    if not 0 < config.weight <= WEIGHT_MAX:
+        raise BadRequest(f"weight must be above 0 and at most {WEIGHT_MAX}")
+    if config.zone and not _ZONE.fullmatch(config.zone):
+        raise BadRequest(
+            f"a zone is a short name of letters, digits and . _ -, not {config.zone!r}"
+        )
     ports = [config.resp_port, config.admin_port, config.peer_port]
     if len(dict.fromkeys(ports)) < len(ports):
         raise BadRequest(f"the three ports must differ, these are given: {ports}")
@@ -187,7 +220,9 @@ def _check_exposure(config: ServeConfig) -> None:
                 f"  quoit serve {flag} {address} --password-file FILE\n"
                 f"  QUOIT_PASSWORD_FILE=FILE quoit serve {flag} {address}"
             )
-    exposed = not is_loopback(config.host) and (len(config.peers) > 1 or bool(config.join))
+    exposed = not is_loopback(config.host) and (
+        len(config.peers) > 1 or config.workers > 1 or bool(config.join)
+    )
     if exposed and len(config.secret) < SECRET_CHARACTERS_MIN:
         raise BadRequest(
             f"nodes that can be reached by others need a cluster secret of at least "
@@ -198,28 +233,37 @@ def _check_exposure(config: ServeConfig) -> None:
 
 
 def parse_peer(text: str) -> PeerAddress:
-    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]]`; an IPv6 host in brackets. BadRequest otherwise."""
+    """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]][@ZONE]`; an IPv6 host in brackets. BadRequest otherwise."""
     try:
         number, _, address = text.partition("=")
+        address, at, zone = address.partition("@")
         place, *others = address.split("/")
         host, _, port = place.rpartition(":")
         defaults = [str(ServeConfig().resp_port), str(ServeConfig().admin_port)]
         resp, admin = others + defaults[len(others) :]
-        if not host or int(number) < 1:
+        if not host or int(number) < 1 or (at and not _ZONE.fullmatch(zone)):
             raise ValueError(text)
         return PeerAddress(
-            int(number), f"n{int(number)}", host.strip("[]"), int(port), int(resp), int(admin)
+            int(number), f"n{int(number)}", host.strip("[]"), int(port), int(resp), int(admin), zone
         )
     except ValueError:
         raise BadRequest(
             f"{text!r} is no peer; write ID=HOST:PEERPORT/RESPPORT/ADMINPORT, "
-            "as in 1=10.0.0.1:7401/7379/7400"
+            "as in 1=10.0.0.1:7401/7379/7400; @ZONE may follow"
         ) from None
+
+
+def peer_entry(peer: PeerAddress) -> str:
+    """`peer` as it stands in a list of peers: what parse_peer reads."""
+    host = f"[{peer.host}]" if ":" in peer.host else peer.host
+    zone = f"@{peer.zone}" if peer.zone else ""
+    return f"{peer.id}={host}:{peer.peer_port}/{peer.resp_port}/{peer.admin_port}{zone}"
 
 
 def node_options(config: ServeConfig) -> NodeOptions:
     """What the runtime is started with. `peers` holds addresses as others see them, so this node's
     own entry may differ from what it listens on (0.0.0.0, a mapped port)."""
+    config = msgspec.structs.replace(config, node_id=config.node_id or 1)
     name = config.name or f"n{config.node_id}"
     peers = [parse_peer(text) for text in config.peers]
     numbers = [peer.id for peer in peers]
@@ -229,11 +273,16 @@ def node_options(config: ServeConfig) -> NodeOptions:
         raise BadRequest(f"node {config.node_id} is not among its own peers {sorted(numbers)}")
     if not peers:
         ports = (config.peer_port, config.resp_port, config.admin_port)
-        peers = [PeerAddress(config.node_id, name, config.host, *ports)]
-    peers = [
-        msgspec.structs.replace(peer, name=name) if peer.id == config.node_id else peer
-        for peer in peers
-    ]
+        peers = [PeerAddress(config.node_id, name, config.host, *ports, config.zone)]
+    own = next(peer for peer in peers if peer.id == config.node_id)
+    if own.zone != config.zone:
+        entry = peer_entry(msgspec.structs.replace(own, zone=config.zone))
+        raise BadRequest(
+            f"node {config.node_id} is in zone {config.zone!r}, the list of peers does not say so; write "
+            f"{entry} there, on every node"
+        )
+    own = msgspec.structs.replace(own, name=name, weight=config.weight)
+    peers = [own, *(peer for peer in peers if peer.id != own.id)]
     return NodeOptions(
         node_id=config.node_id,
         name=name,

@@ -10,9 +10,10 @@ import msgspec
 from quoit import __version__
 from quoit.base.errors import BadRequest
 from quoit.cli.admin_client import AdminError, ask, fetch_status
-from quoit.cli.config import ServeConfig, parse_peer
+from quoit.cli.config import ServeConfig, parse_peer, peer_entry
 from quoit.runtime.disk import RealDisk
 from quoit.runtime.nodes_file import ClusterView, read_view, write_view
+from quoit.runtime.options import PeerAddress
 
 __all__ = ["joined"]
 
@@ -20,23 +21,23 @@ _PATIENCE_S = 15.0
 _RETRY_S = 0.3
 
 
-def joined(config: ServeConfig) -> tuple[ServeConfig, list[int]]:
-    """(settings in force, founders or [] if the settings name them). BadRequest when the cluster cannot
-    be asked or does not want this node."""
+def joined(config: ServeConfig) -> tuple[ServeConfig, ClusterView | None]:
+    """(settings in force, the cluster that was joined or None if the settings describe it). BadRequest
+    when the cluster cannot be asked or does not want this node."""
     known = (Path(config.data_dir) / "nodes.json").exists()
     view = read_view(RealDisk(config.data_dir)) if known else None
     if view is None:
         if not config.join:
-            return config, []
+            return msgspec.structs.replace(config, node_id=config.node_id or 1), None
         view, name = _asked(config)
         config = msgspec.structs.replace(config, node_id=view.own, name=name)
     elif not config.node_id:
         config = msgspec.structs.replace(config, node_id=view.own or 1)
     if known and config.node_id in view.founders:
-        return _near(config, view), []
+        return _near(config, view), None
     if config.cluster_id not in (ServeConfig().cluster_id, view.cluster_id):
         raise BadRequest(f"the cluster is {view.cluster_id!r}, not {config.cluster_id!r}")
-    return _filled(_near(config, view) if known else config, view), view.founders
+    return _filled(_near(config, view) if known else config, view), view
 
 
 def _near(config: ServeConfig, view: ClusterView) -> ServeConfig:
@@ -45,7 +46,7 @@ def _near(config: ServeConfig, view: ClusterView) -> ServeConfig:
     own = [text for text in config.peers if parse_peer(text).id == config.node_id]
     peers = list(config.peers)
     if not own and (config.join or peers):
-        peers.append(_entry(config.node_id, config.host, *_ports(config)))
+        peers.append(_own_entry(config))
     if not config.join:
         return msgspec.structs.replace(config, peers=peers)
     try:
@@ -56,17 +57,13 @@ def _near(config: ServeConfig, view: ClusterView) -> ServeConfig:
     for peer in status["peers"]:
         if peer["id"] not in named and (peer["connected"] or peer["id"] == status["node_id"]):
             ports = (peer["peer_port"], peer["resp_port"], peer["admin_port"])
-            peers.append(_entry(peer["id"], peer["host"], *ports))
+            peers.append(peer_entry(PeerAddress(peer["id"], "", peer["host"], *ports)))
     return msgspec.structs.replace(config, peers=peers)
 
 
-def _entry(node: int, host: str, *ports: int) -> str:
-    place = f"[{host}]" if ":" in host else host
-    return f"{node}={place}:{'/'.join(map(str, ports))}"
-
-
-def _ports(config: ServeConfig) -> tuple[int, int, int]:
-    return config.peer_port, config.resp_port, config.admin_port
+def _own_entry(config: ServeConfig) -> str:
+    ports = (config.peer_port, config.resp_port, config.admin_port)
+    return peer_entry(PeerAddress(config.node_id, config.name, config.host, *ports, config.zone))
 
 
 def _asked(config: ServeConfig) -> tuple[ClusterView, str]:
@@ -97,7 +94,8 @@ def _allotted(config: ServeConfig) -> dict[str, Any]:
     body = {
         "id": config.node_id, "name": config.name, "host": config.host, "version": __version__,
         "peer_port": config.peer_port, "resp_port": config.resp_port,
-        "admin_port": config.admin_port, "token": config.join_token,
+        "admin_port": config.admin_port, "token": config.join_token, "zone": config.zone,
+        "weight": config.weight,
     }  # fmt: skip
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -130,12 +128,9 @@ def _filled(config: ServeConfig, view: ClusterView) -> ServeConfig:
     peers = list(config.peers)
     named = {parse_peer(text).id for text in peers}
     if config.node_id not in named:
-        peers.insert(0, _entry(config.node_id, config.host, *_ports(config)))
-    for node in view.nodes:
-        if node.id != config.node_id and node.id not in named:
-            peers.append(
-                _entry(node.id, node.host, node.peer_port, node.resp_port, node.admin_port)
-            )
+        peers.insert(0, _own_entry(config))
+    others = [one for one in view.nodes if one.id != config.node_id and one.id not in named]
+    peers += map(peer_entry, others)
     return msgspec.structs.replace(
         config,
         cluster_id=view.cluster_id,

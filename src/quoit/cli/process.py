@@ -4,21 +4,22 @@ import asyncio
 import contextlib
 import faulthandler
 import gc
-import logging
 import os
 import resource
 import signal
-import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 
 from quoit.base.errors import QuoitError
 from quoit.cli.banner import banner
-from quoit.cli.config import ServeConfig
+from quoit.cli.config import WORKER, ServeConfig
+from quoit.cli.logs import configure_logging
+from quoit.cli.ready import say_ready, say_stopping
 from quoit.cli.shared import FAILED, OK
 from quoit.gateways.admin.server import readiness, serve_admin
 from quoit.gateways.resp.gateway import RespGateway, RespSettings
@@ -29,6 +30,8 @@ __all__ = ["run_node"]
 
 GRACE_S = 5.0
 """How long a node that is asked to stop hands over leaderships and finishes what is in flight."""
+OWNER_GONE_S = 10.0
+"""What a worker has beyond that to close its storage."""
 SWITCH_INTERVAL_S = 0.0005
 READY_POLL_S = 0.02
 
@@ -37,7 +40,7 @@ logger = structlog.get_logger("quoit")
 
 def run_node(options: NodeOptions, settings: ServeConfig) -> int:
     """Run the node until a signal or a failure; the exit code."""
-    _configure_logging(settings)
+    configure_logging(settings)
     _raise_file_limit()
     faulthandler.register(signal.SIGQUIT)
     return _runner()(_Process(options, settings).run())
@@ -49,31 +52,6 @@ def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
     except ImportError:
         return asyncio.run
     return uvloop.run
-
-
-def _configure_logging(settings: ServeConfig) -> None:
-    as_json = settings.log_format == "json" or (
-        settings.log_format == "auto" and not sys.stderr.isatty()
-    )
-    renderer: Any = structlog.processors.JSONRenderer()
-    if not as_json:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and _colours())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, settings.log_level.upper())
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def _colours() -> bool:
-    return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _raise_file_limit() -> None:
@@ -102,6 +80,8 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        if WORKER in os.environ:
+            threading.Thread(target=self._end_with_owner, args=(loop,), daemon=True).start()
         loop.set_exception_handler(self._on_exception)
         # Why: the log thread needs the interpreter for microseconds after each sync; with the
         # default of 5 ms a busy event loop would make every write wait for it.
@@ -125,7 +105,7 @@ class _Process:
         ends: list[asyncio.Future[Any]] = [stopping, self.driver.failed, self.driver.removed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        self._withdraw()
+        say_stopping(self.settings.ready_file)
         if self.driver.failed.done():
             reason = self.driver.failed.result()
             print(f"quoit: the node stopped itself: {reason}", file=sys.stderr, flush=True)
@@ -157,6 +137,16 @@ class _Process:
         if self.asked > 1:
             os._exit(FAILED)
 
+    def _end_with_owner(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A worker stops when its supervisor wants it or is gone: standard input ends. In a thread, so
+        that a worker whose loop hangs does not outlive it."""
+        while os.read(0, 1):
+            pass
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
+            loop.call_soon_threadsafe(self.stop.set)
+        time.sleep(GRACE_S + OWNER_GONE_S)
+        os._exit(FAILED)
+
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception nobody caught. One in a connection ends that connection only (the loop saw
         to it); one in the node's own turn leaves a state that nobody understands: stop."""
@@ -170,18 +160,7 @@ class _Process:
         while not all(readiness(self.driver.node.status(), False).values()):
             await asyncio.sleep(READY_POLL_S)
         logger.info("ready", node=self.options.name, resp_port=self.settings.resp_port)
-        if self.settings.ready_file:
-            file = Path(self.settings.ready_file)
-            partial = file.with_name(file.name + ".new")
-            partial.write_text(f"{os.getpid()}\n")
-            partial.replace(file)
-        _notify("READY=1")
-
-    def _withdraw(self) -> None:
-        _notify("STOPPING=1")
-        if self.settings.ready_file:
-            with contextlib.suppress(OSError):
-                Path(self.settings.ready_file).unlink()
+        say_ready(self.settings.ready_file)
 
 
 def _start_again() -> NoReturn:
@@ -190,14 +169,3 @@ def _start_again() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def _notify(message: str) -> None:
-    """systemd's readiness protocol (sd_notify(3)): one datagram; nothing when it does not listen."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.sendto(message.encode(), address)

@@ -1,4 +1,5 @@
-"""`quoit serve`: one node. Reads the settings and hands over to the composition root (cli/process.py)."""
+"""`quoit serve`: one node, or the workers of one machine. Reads the settings and hands over to the
+composition root (cli/process.py) or the supervisor (cli/workers.py)."""
 
 import sys
 from typing import Annotated, Any
@@ -6,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from quoit.base.errors import QuoitError
-from quoit.cli.config import load, node_options
+from quoit.cli.config import merged, node_options, settled
 from quoit.cli.join import joined
 from quoit.cli.shared import USAGE, new_app, run_app
+from quoit.cli.worker_settings import check_directory, workers_of
 
 __all__ = ["main"]
 
@@ -22,6 +24,13 @@ def serve(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the node. [default: nID]")] = None,
     node_id: Annotated[int | None, typer.Option(help="Number in the cluster. [default: 1]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each a node with a number from --node-id up.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="What fails together; workers: their machine.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Share of the data. [default: 1]")] = None,
     data_dir: Annotated[str | None, typer.Option(help="[default: quoit-data]")] = None,
     cluster_id: Annotated[str | None, typer.Option(help="Same on every node.")] = None,
     secret_file: Annotated[str | None, typer.Option(help="Cluster secret, every node's.")] = None,
@@ -31,7 +40,7 @@ def serve(
     admin_port: Annotated[int | None, typer.Option(help="HTTP. [default: 7400]")] = None,
     peer_port: Annotated[int | None, typer.Option(help="Other nodes. [default: 7401]")] = None,
     peers: Annotated[
-        list[str] | None, typer.Option(help="ID=HOST:PEER/RESP/ADMIN of every node; repeat.")
+        list[str] | None, typer.Option(help="ID=HOST:PEER/RESP/ADMIN[@ZONE] of every node; repeat.")
     ] = None,
     join: Annotated[
         str | None, typer.Option(help="Join the cluster of the node with this admin address.")
@@ -76,19 +85,31 @@ def serve(
       quoit serve --data-dir /var/lib/quoit
       quoit serve --config quoit.toml --node-id 2
       quoit serve --data-dir n4 --join 127.0.0.1:7400
+      quoit serve --workers 2
 
     Every option is also a QUOIT_ variable (QUOIT_DATA_DIR) and a key of the TOML file (data_dir)."""
     flags: dict[str, Any] = {
         key: value for key, value in locals().items() if key != "config" and value not in (None, [])
     }
     try:
-        settings = load(flags, None, config)
-        settings, founders = joined(settings)
-        options = node_options(settings)
-        options.founders = founders
+        values = merged(flags, None, config)
+        settings = settled(values)
+        if settings.workers > 1:
+            told = {**flags, **({"config": config} if config else {})}
+            machine = workers_of(told, values)
+        else:
+            check_directory(settings)
+            settings, view = joined(settings)
+            options = node_options(settings)
+            if view is not None:
+                options.founders, options.founder_zones = view.founders, view.founder_zones
     except QuoitError as error:
         print(f"quoit: {error}", file=sys.stderr)
         return USAGE
+    if settings.workers > 1:
+        from quoit.cli.workers import run_workers
+
+        return run_workers(machine, settings)
     from quoit.cli.process import run_node
 
     return run_node(options, settings)

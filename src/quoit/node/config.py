@@ -19,6 +19,12 @@ class PeerInfo(msgspec.Struct, frozen=True):
     resp_port: int = 0
     peer_port: int = 0
     admin_port: int = 0
+    zone: str = ""
+    """What fails together with it; empty: it stands for itself."""
+    weight: float = 1.0
+    """Share of the data in proportion to the other nodes'."""
+    version: str = ""
+    """Of the software that it runs, as it said itself; empty: not told."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +38,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The number that the data directory got when it was new."""
     founders: tuple[int, ...] = ()
     """The nodes among which the shards were placed at creation; empty: all. Never changes."""
+    founder_zones: tuple[str, ...] = ()
+    """Their zones at creation, in the same order; an empty one: the node stands for itself."""
     shards: int = 0
     """Number of shards at creation; 0: 4, or the number of nodes if that is larger."""
     consensus: str = "raft"

@@ -20,11 +20,15 @@ __all__ = ["build_map", "build_replicas", "empty_replica", "pinned_databases"]
 
 
 def build_map(config: NodeConfig) -> ShardMap:
-    """The first placement, which every node computes alike from the cluster's founders. Nodes that
-    joined later do not change it: they get replicas by changes of members."""
+    """The first placement, which every node computes alike from the cluster's founders and their zones
+    at creation. Nodes that joined later do not change it: they get replicas by changes of members."""
     founders = config.founders or tuple(node.id for node in config.nodes)
+    zones = dict(zip(founders, config.founder_zones, strict=False))
     # Not by their names: a node may not know what another calls itself.
-    nodes = [NodeInfo(number, f"n{number}") for number in sorted(founders)]
+    nodes = [
+        NodeInfo(number, f"n{number}", zones.get(number) or f"n{number}")
+        for number in sorted(founders)
+    ]
     count = config.shards or max(4, len(nodes))
     return ShardMap.create(count, nodes, min(config.replication_factor, len(nodes)))
 

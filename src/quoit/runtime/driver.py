@@ -33,7 +33,7 @@ from quoit.runtime.log_thread import LogThread
 from quoit.runtime.manifest import check_manifest
 from quoit.runtime.nodes_file import read_view, view_of, write_view
 from quoit.runtime.notes import Notes
-from quoit.runtime.options import NodeOptions, PeerAddress
+from quoit.runtime.options import NodeOptions, PeerAddress, address_of, completed, info_of
 from quoit.runtime.quarantine import HEALS, STAYS, Quarantine
 from quoit.runtime.record_file import read_record
 from quoit.runtime.seams import RealClock
@@ -174,12 +174,17 @@ class Driver:
         options = self.options
         view = read_view(self.directory)
         if view is not None:
-            given = {peer.id for peer in options.peers}
-            options.peers = options.peers + [one for one in view.nodes if one.id not in given]
-            options.founders = view.founders
+            known = {peer.id: peer for peer in view.nodes}
+            # Others told what the list of peers does not; of this node the settings say it.
+            known.pop(options.node_id, None)
+            given = [completed(peer, known.pop(peer.id, peer)) for peer in options.peers]
+            options.peers = [*given, *known.values()]
+            options.founders, options.founder_zones = view.founders, view.founder_zones
         elif not options.founders:
             # Fixed now: who joins later is a peer, and no founder.
-            options.founders = sorted(peer.id for peer in options.peers)
+            founders = sorted(options.peers, key=lambda peer: peer.id)
+            options.founders = [peer.id for peer in founders]
+            options.founder_zones = [peer.zone for peer in founders]
         write_view(self.directory, view_of(options))
 
     def add_peer(self, peer: PeerAddress) -> None:
@@ -210,7 +215,7 @@ class Driver:
     def _config(self, directory: int) -> NodeConfig:
         options = self.options
         nodes = tuple(
-            PeerInfo(peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port)
+            info_of(peer, __version__ if peer.id == options.node_id else "")
             for peer in options.peers
         )
         return NodeConfig(
@@ -219,6 +224,7 @@ class Driver:
             cluster_id=options.cluster_id,
             nodes=nodes,
             founders=tuple(options.founders),
+            founder_zones=tuple(options.founder_zones),
             shards=options.shards,
             consensus=options.consensus,
             quorum=options.quorum,
@@ -279,9 +285,7 @@ class Driver:
             self._flush(effects.flush_engine)
 
     def _meet(self, node: PeerInfo) -> None:
-        peer = PeerAddress(
-            node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port
-        )
+        peer = address_of(node)
         others = [one for one in self.options.peers if one.id != node.id]
         logger.info("node_known", node=node.id, name=node.name, host=node.host)
         self._save_nodes([*others, peer])

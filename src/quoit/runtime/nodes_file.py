@@ -21,6 +21,8 @@ class ClusterView(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cluster_id: str
     founders: list[int]
     """The nodes among which the shards were placed at creation."""
+    founder_zones: list[str] = []
+    """Their zones then, in the same order."""
     shards: int
     """As given at creation; 0: by the number of founders."""
     replication_factor: int
@@ -41,6 +43,7 @@ def view_of(options: NodeOptions) -> ClusterView:
     return ClusterView(
         cluster_id=options.cluster_id,
         founders=options.founders,
+        founder_zones=options.founder_zones,
         shards=options.shards,
         replication_factor=options.replication_factor,
         consensus=options.consensus,

@@ -1,10 +1,14 @@
 """What a node process is started with. The command line fills it (cli/config.py)."""
 
+from itertools import zip_longest
+
 import msgspec
 
+from quoit.base.checksum import crc32c
 from quoit.detector.settings import DetectorSettings
+from quoit.node.config import PeerInfo
 
-__all__ = ["NodeOptions", "PeerAddress"]
+__all__ = ["NodeOptions", "PeerAddress", "address_of", "completed", "info_of"]
 
 _DETECTOR = DetectorSettings()
 
@@ -18,6 +22,32 @@ class PeerAddress(msgspec.Struct, frozen=True):
     peer_port: int
     resp_port: int
     admin_port: int
+    zone: str = ""
+    """What fails together with it; empty: it stands for itself."""
+    weight: float = 1.0
+    """Share of the data in proportion to the other nodes'."""
+
+
+def completed(given: PeerAddress, known: PeerAddress) -> PeerAddress:
+    """A peer as the settings give it, with what else was known of it."""
+    zone = given.zone or known.zone
+    return msgspec.structs.replace(given, zone=zone, weight=known.weight)
+
+
+def info_of(peer: PeerAddress, version: str = "") -> PeerInfo:
+    """The peer as the node knows it."""
+    return PeerInfo(
+        peer.id, peer.name, peer.host, peer.resp_port, peer.peer_port, peer.admin_port, peer.zone,
+        peer.weight, version,
+    )  # fmt: skip
+
+
+def address_of(node: PeerInfo) -> PeerAddress:
+    """The node as it is written down, and dialed."""
+    return PeerAddress(
+        node.id, node.name, node.host, node.peer_port, node.resp_port, node.admin_port, node.zone,
+        node.weight,
+    )  # fmt: skip
 
 
 class NodeOptions(msgspec.Struct, kw_only=True):
@@ -36,6 +66,8 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     peers: list[PeerAddress] = []
     founders: list[int] = []
     """Numbers of the nodes among which the shards were placed at creation; empty: all peers."""
+    founder_zones: list[str] = []
+    """Their zones at creation, in the same order."""
     shards: int = 0
     consensus: str = "raft"
     quorum: str = "majority"
@@ -55,3 +87,14 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     def agreement(self) -> str:
         """The protocol and, if unusual, its quorums: all nodes of a cluster must have the same."""
         return self.consensus if self.quorum == "majority" else f"{self.consensus}/{self.quorum}"
+
+    @property
+    def first_map(self) -> str:
+        """A checksum of what the first placement follows from. Nodes that differ in it would give a shard
+        to different replicas, so they must not talk to one another."""
+        nodes = " ".join(
+            f"{node}@{zone}" if zone else str(node)
+            for node, zone in zip_longest(self.founders, self.founder_zones, fillvalue="")
+        )
+        text = f"{self.shards} shards, {self.replication_factor} copies, founders {nodes}"
+        return f"{crc32c(text.encode()):08x}"

@@ -151,6 +151,11 @@ class Acceptor(asyncio.Protocol):
                     f"node {message.sender} runs {message.agreement}, this one {options.agreement}: "
                     "give all nodes of a cluster the same --consensus and --quorum"
                 )
+            if message.first_map != options.first_map:
+                raise PeerFault(
+                    f"node {message.sender} was created with other founders, zones, shards or copies: "
+                    "give all nodes the same --peers, --shards and --replication-factor"
+                )
             # Any number that proves to know the secret may be a node: it may have joined just now.
             if message.sender == options.node_id or message.receiver != options.node_id:
                 raise PeerFault(f"node {message.sender} looked for node {message.receiver}")
@@ -200,7 +205,7 @@ class _Outgoing(asyncio.Protocol):
         options = dialer.events.options
         self.hello = handshake.Hello(
             handshake.PROTOCOL, options.cluster_id, options.node_id, dialer.address.id,
-            os.urandom(16), options.agreement, dialer.events.standing,
+            os.urandom(16), options.agreement, options.first_map, dialer.events.standing,
         )  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

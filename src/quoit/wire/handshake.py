@@ -1,6 +1,6 @@
 """How two nodes recognise each other before anything else is read.
 
-    dialer   -> Hello(protocol, cluster id, from, to, nonce, agreement, standing)
+    dialer   -> Hello(protocol, cluster id, from, to, nonce, agreement, first map, standing)
     acceptor -> Welcome(nonce, proof over all of the Hello, its own nonce, standing and refusal)
     dialer   -> Proof(the same, as "dialer")
 
@@ -21,7 +21,7 @@ from quoit.base.errors import PeerFault
 
 __all__ = ["HELLO_BYTES_MAX", "PROTOCOL", "Hello", "Proof", "Welcome", "decode", "proof_of"]
 
-PROTOCOL = 3
+PROTOCOL = 4
 HELLO_BYTES_MAX = 1024
 
 
@@ -35,6 +35,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     nonce: bytes
     agreement: str
     """The protocol that keeps the shards' logs."""
+    first_map: str
+    """A checksum of what the first placement follows from."""
     standing: tuple[int, int, int]
     """(directory, life, began)."""
 
@@ -82,6 +84,7 @@ def proof_of(
         role.encode(),
         hello.cluster_id.encode(),
         hello.agreement.encode(),
+        hello.first_map.encode(),
         hello.protocol.to_bytes(4, "big"),
         hello.sender.to_bytes(4, "big"),
         hello.receiver.to_bytes(4, "big"),

@@ -19,7 +19,7 @@ def _file(tmp_path: Path, text: str) -> str:
 
 def test_defaults_are_a_single_node_on_loopback() -> None:
     config = load({}, {})
-    assert config == ServeConfig(node_id=1)
+    assert config == ServeConfig()
     options = node_options(config)
     assert [peer.id for peer in options.peers] == [1]
     assert (options.replication_factor, options.host, options.resp_port) == (3, "127.0.0.1", 7379)
@@ -40,7 +40,7 @@ def test_variables_are_converted() -> None:
 
 def test_variables_of_other_commands_and_programs_are_left_alone() -> None:
     environment = {"QUOIT_URL": "x", "QUOIT_ADMIN": "x", "QUOIT_CONFIG": "x", "HOME": "/"}
-    assert load({}, environment) == ServeConfig(node_id=1)
+    assert load({}, environment) == ServeConfig()
 
 
 @pytest.mark.parametrize(

@@ -213,8 +213,8 @@ def test_a_joining_node_takes_over_what_the_cluster_has_in_common(
     served: Served, tmp_path: Path
 ) -> None:
     config = ServeConfig(node_id=6, join=served.admins[2], data_dir=str(tmp_path), resp_port=9999)
-    filled, founders = joined(config)
-    assert founders == [1, 2, 3]
+    filled, view = joined(config)
+    assert view is not None and view.founders == [1, 2, 3]
     assert (filled.cluster_id, filled.shards, filled.consensus) == ("test", 2, "paxos")
     assert [text.partition("=")[0] for text in filled.peers] == ["6", "1", "2", "3", "4", "5"]
     assert filled.peers[0] == "6=127.0.0.1:7401/9999/7400"

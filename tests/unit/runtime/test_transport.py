@@ -121,6 +121,9 @@ def hello(**changes):
         "receiver": 1,
         "nonce": os.urandom(16),
         "agreement": "raft",
+        "first_map": NodeOptions(
+            node_id=1, name="n1", cluster_id="c", secret=SECRET, data_dir=""
+        ).first_map,
         "standing": (8, 9, 10),
     }
     return handshake.Hello(**{**fields, **changes})
@@ -156,6 +159,7 @@ async def test_a_peer_that_proves_itself_is_heard():
     [
         ({"protocol": 9}, "protocol 9"),
         ({"agreement": "paxos"}, "same --consensus"),
+        ({"first_map": "00000000"}, "same --peers"),
         ({"protocol": 0}, "protocol 0"),
         ({"cluster_id": "other"}, "another cluster"),
         ({"sender": 1}, "node 1 looked for node 1"),

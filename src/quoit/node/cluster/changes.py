@@ -232,7 +232,7 @@ def _seen(state: ClusterState, change: NodeSeen, now_ms: int) -> ClusterState:
     comes = known.state in (JOINING, DEAD)
     node = _replace(
         known, host=said.host, peer_port=said.peer_port, resp_port=said.resp_port,
-        admin_port=said.admin_port, version=said.version,
+        admin_port=said.admin_port, version=said.version or known.version,
         state=LIVE if comes else known.state, since_ms=now_ms if comes else known.since_ms,
     )  # fmt: skip
     return _with_node(state, node)

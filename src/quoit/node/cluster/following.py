@@ -39,7 +39,7 @@ def follow(network: Network, before: ClusterState, after: ClusterState) -> None:
             liveness.remove_peer(node.id)
             network.outbox.drop(node.id)
             continue
-        if known is None or info_of(known) != info_of(node) or node.id not in book.nodes:
+        if known is None or _place(known) != _place(node) or node.id not in book.nodes:
             book.add(info_of(node))
         if node.state == DEAD:
             liveness.mark_dead(node.id)
@@ -50,13 +50,19 @@ def follow(network: Network, before: ClusterState, after: ClusterState) -> None:
 def info_of(node: NodeRecord) -> PeerInfo:
     """Its identity and addresses."""
     return PeerInfo(
-        node.id, node.name, node.host, node.resp_port, node.peer_port, node.admin_port,
+        node.id, node.name, node.host, node.resp_port, node.peer_port, node.admin_port, node.zone,
+        node.weight, node.version,
     )  # fmt: skip
+
+
+def _place(node: NodeRecord) -> tuple[str, int, int, int]:
+    return node.host, node.peer_port, node.resp_port, node.admin_port
 
 
 def record_of(info: PeerInfo) -> NodeRecord:
     """What a node says of itself, for the record."""
     return NodeRecord(
         id=info.id, name=info.name, host=info.host, peer_port=info.peer_port,
-        resp_port=info.resp_port, admin_port=info.admin_port,
+        resp_port=info.resp_port, admin_port=info.admin_port, zone=info.zone, weight=info.weight,
+        version=info.version,
     )  # fmt: skip

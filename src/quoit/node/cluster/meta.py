@@ -258,7 +258,9 @@ class ClusterMeta:
 
 
 def _moved(known: NodeRecord | None, said: NodeRecord) -> bool:
-    fields = ("host", "peer_port", "resp_port", "admin_port", "version")
+    fields = ["host", "peer_port", "resp_port", "admin_port"]
+    if said.version:
+        fields.append("version")
     return known is not None and any(
         getattr(known, field) != getattr(said, field) for field in fields
     )
