@@ -16,6 +16,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from quoit.base.errors import QuoitError
@@ -44,6 +45,7 @@ logger = structlog.get_logger("quoit")
 def run_workers(workers: list[Worker], settings: ServeConfig) -> int:
     """Run the workers until a signal; the exit code. settings: the machine's."""
     configure_logging(settings)
+    settings = msgspec.structs.replace(settings, node_id=workers[0].config.node_id)
     try:
         remember_workers(settings)
     except (QuoitError, OSError) as error:

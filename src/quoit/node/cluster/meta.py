@@ -9,6 +9,8 @@ a change, which is agreed on.
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from quoit.base.seams import Clock, Trace
 from quoit.base.slots import META_DB
 from quoit.node.cluster.changes import Change, Found, Guarded, NodeSeen, encode_change
@@ -18,6 +20,7 @@ from quoit.node.cluster.following import follow, record_of
 from quoit.node.cluster.state import (
     DEAD,
     JOINING,
+    LIVE,
     META_SHARD,
     META_SLOT,
     REMOVED,
@@ -230,7 +233,12 @@ class ClusterMeta:
         nodes = self.network.book.nodes
         if not self.state.nodes:
             founders = config.founders or tuple(node.id for node in config.nodes)
-            known = tuple(record_of(nodes[one]) for one in sorted(founders) if one in nodes)
+            # Live by definition: a plan that left some of them out would take away what they hold.
+            known = tuple(
+                msgspec.structs.replace(record_of(nodes[one]), state=LIVE)
+                for one in sorted(founders)
+                if one in nodes
+            )
             settings = Settings(
                 replication_factor=config.replication_factor,
                 dead_after_s=max(1, config.dead_after_us // 1_000_000),
