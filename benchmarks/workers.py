@@ -22,9 +22,28 @@ import redis
 from quoit.cli.ports import choose
 
 
+def _keys(port: int) -> list[str]:
+    """Keys of the shards that the worker at this port leads, as a cluster-aware client would send it."""
+    client = redis.Redis(port=port, socket_timeout=20, decode_responses=True)
+    own = [(one["start_slot"], one["end_slot"]) for one in _slots(client) if one["port"] == port]
+    keys = (f"k{number}" for number in range(200_000))
+    return [key for key in keys if any(low <= key_slot(key.encode()) <= high for low, high in own)]
+
+
+def _slots(client: redis.Redis) -> list[dict[str, int]]:
+    found = client.execute_command("CLUSTER SLOTS")
+    if isinstance(found, dict):
+        return [
+            {"start_slot": low, "end_slot": high, "port": one["primary"][1]}
+            for (low, high), one in found.items()
+        ]
+    return [{"start_slot": low, "end_slot": high, "port": one[1]} for low, high, one, *_ in found]
+
+
 def _load(
     port: int, depth: int, seconds: float, kind: str, out: "multiprocessing.Queue[int]"
 ) -> None:
+    keys = _keys(port)
     client = redis.Redis(port=port, socket_timeout=20)
     done, turn = 0, 0
     deadline = time.monotonic() + seconds
