@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import redis
+from redis.crc import key_slot
 
 from quoit.cli.ports import choose
 
