@@ -101,6 +101,8 @@ class Storm:
         self.cluster = Cluster(
             size=rng.choice([3, 4]), shards=rng.choice([1, 2]), replication_factor=3,
             lease_enabled=rng.random() < 0.6,
+            outcome_wait_us=rng.choice([200_000, 1_000_000, 4_000_000]),
+            leader_wait_us=rng.choice([300_000, 5_000_000]),
         )  # fmt: skip
         self.broken = set()
         self.cluster.pass_ms(100)
