@@ -298,13 +298,15 @@ class Dispatcher:
         else:
             origin.deliver(item[1], reply)
 
-    def unknown(self, shard: int, item: Item, until_us: int = 0) -> None:
-        """The item's outcome is unknown. A read is simply asked again, as `redispatch` does."""
-        if not item[2].write:
-            self.redispatch(shard, item, until_us)
-            return
-        self.counters["unknown_outcomes"] += 1
-        self.answer(shard, item, UNKNOWN)
+    def unknown(self, shard: int, item: Item) -> None:
+        """The item's outcome is unknown. A read is refused: asked again, it might see a later write of
+        its session whose outcome is unknown as well."""
+        if item[2].write:
+            self.counters["unknown_outcomes"] += 1
+            self.answer(shard, item, UNKNOWN)
+        else:
+            self.counters["refused"] += 1
+            self.answer(shard, item, _NO_ANSWER % shard)
 
     def redispatch(self, shard: int, item: Item, until_us: int = 0) -> None:
         """Proven not applied: let it wait for the shard's leader until `until_us` (0: as long as new

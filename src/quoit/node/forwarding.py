@@ -8,6 +8,9 @@ A session's commands keep their order. While one is under way to an earlier lead
 ones wait (`Forwarder.waits`); other sessions go on. And what comes behind a refused command was under way
 before the entry node could know, so it is refused as well, up to the next generation: the entry node
 begins one when it has heard of everything that it sent there, and sends in order what was refused.
+
+A read is asked again only while no later write of its session is under way: that one may take effect
+first, and a read never sees a later write of its own session.
 """
 
 from typing import Any, Protocol
@@ -64,8 +67,8 @@ class Network(Protocol):
         """The item's reply is final."""
         ...
 
-    def unknown(self, shard: int, item: Item, until_us: int) -> None:
-        """The item's outcome is unknown."""
+    def unknown(self, shard: int, item: Item) -> None:
+        """The item's outcome is unknown, and it is not asked again."""
         ...
 
     def redispatch(self, shard: int, item: Item, until_us: int) -> None:
@@ -350,46 +353,55 @@ class Forwarder:
 
     def lost(self, peer: int) -> None:
         """The connection to `peer` broke: nothing sent there will be answered."""
-        for request in [request for request, sent in self.sent.items() if sent.peer == peer]:
-            self._give_up(request)
+        self._give_up([request for request, sent in self.sent.items() if sent.peer == peer])
 
     def leader_changed(self, shard: int, leader: int, now_us: int) -> None:
-        """Reads that an older leader has not answered are asked of the new one. Its writes are given
-        two more election time-outs: a leader that handed over answers at once, one that is cut off never
-        will, and meanwhile everything else for the shard waits behind them."""
+        """Reads that an older leader has not answered are asked of the new one. Its writes, and reads
+        with a write behind them, are given two more election time-outs: a leader that handed over answers
+        at once, one that is cut off never will, and meanwhile all that their sessions send waits."""
         older = [
             request
             for request, sent in self.sent.items()
             if sent.shard == shard and sent.peer != leader
         ]
-        writes = []
-        for request in older:
-            if self.sent[request].item[2].write:
-                writes.append(request)
-                continue
-            known = self._take(request)
-            if known is not None:
-                self.network.redispatch(known.shard, known.item, known.until_us)
-        if leader and writes:
+        kept = self._ask_again(older)
+        if leader and kept:
             grace_us = 2 * self.network.config.election_timeout_us
-            self.hastened.append((now_us + grace_us, writes))
+            self.hastened.append((now_us + grace_us, kept))
 
     def expire(self, now_us: int) -> None:
         """Stop waiting for answers that are overdue."""
+        overdue: list[int] = []
         while self.hastened and self.hastened[0][0] <= now_us:
-            for request in self.hastened.pop(0)[1]:
-                self._give_up(request)
-        while self.sent:
-            request, oldest = next(iter(self.sent.items()))
-            if oldest.deadline_us > now_us:
-                return
-            self._give_up(request)
+            overdue += self.hastened.pop(0)[1]
+        for request, sent in self.sent.items():
+            if sent.deadline_us > now_us:
+                break
+            overdue.append(request)
+        if overdue:
+            self._give_up(overdue)
 
-    def _give_up(self, request: int) -> None:
-        sent = self._take(request)
-        if sent is None:
-            return
-        if sent.item[2].write:
-            self.network.unknown(sent.shard, sent.item, sent.until_us)
-        else:
-            self.network.redispatch(sent.shard, sent.item, sent.until_us)
+    def _give_up(self, requests: list[int]) -> None:
+        for request in self._ask_again(requests):
+            known = self._take(request)
+            if known is not None:
+                self.network.unknown(known.shard, known.item)
+
+    def _ask_again(self, requests: list[int]) -> list[int]:
+        """Reads among `requests` are asked again, unless a write of their session is under way behind
+        them; returns the others."""
+        last: dict[tuple[int, Any], int] = {}
+        for request, sent in self.sent.items():
+            if sent.item[2].write:
+                last[sent.shard, owner_of(sent.item)] = request
+        others = []
+        for request in requests:
+            known = self.sent.get(request)
+            if known is None:
+                continue
+            if request <= last.get((known.shard, owner_of(known.item)), 0):
+                others.append(request)
+                continue
+            self._take(request)
+            self.network.redispatch(known.shard, known.item, known.until_us)
+        return others
