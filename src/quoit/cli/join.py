@@ -34,10 +34,25 @@ def joined(config: ServeConfig) -> tuple[ServeConfig, ClusterView | None]:
     elif not config.node_id:
         config = msgspec.structs.replace(config, node_id=view.own or 1)
     if known and config.node_id in view.founders:
-        return _near(config, view), None
+        return _near(_as_begun(config, view), view), None
     if config.cluster_id not in (ServeConfig().cluster_id, view.cluster_id):
         raise BadRequest(f"the cluster is {view.cluster_id!r}, not {config.cluster_id!r}")
     return _filled(_near(config, view) if known else config, view), view
+
+
+def _as_begun(config: ServeConfig, view: ClusterView) -> ServeConfig:
+    """A founder comes back: what it is not told again is as when the cluster began."""
+    default = ServeConfig()
+    begun = {
+        "cluster_id": view.cluster_id, "shards": view.shards, "consensus": view.consensus,
+        "replication_factor": view.replication_factor, "quorum": view.quorum,
+    }  # fmt: skip
+    left_out = {
+        name: value
+        for name, value in begun.items()
+        if getattr(config, name) == getattr(default, name)
+    }
+    return msgspec.structs.replace(config, **left_out)
 
 
 def _near(config: ServeConfig, view: ClusterView) -> ServeConfig:

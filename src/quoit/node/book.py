@@ -13,12 +13,23 @@ __all__ = ["NodeBook"]
 class NodeBook:
     """nodes    id -> address and name, this node included
     changed  what was added or changed since the last turn
+    told     nodes that said themselves where they are
     gone     nodes that are no part of the cluster any more: nothing is believed of them
     left     those of them that went since the last turn
     watch    called with the id of each node that is added
     """
 
-    __slots__ = ("changed", "config", "connected", "gone", "left", "nodes", "outgoing", "watch")
+    __slots__ = (
+        "changed",
+        "config",
+        "connected",
+        "gone",
+        "left",
+        "nodes",
+        "outgoing",
+        "told",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -33,6 +44,7 @@ class NodeBook:
         self.watch = watch
         self.nodes = {peer.id: peer for peer in config.nodes}
         self.changed: list[PeerInfo] = []
+        self.told: set[int] = {config.node_id}
         self.gone: set[int] = set()
         self.left: list[int] = []
 
@@ -70,6 +82,7 @@ class NodeBook:
     def heard(self, peer: int, told: NodeList) -> None:
         """`peer` says whom it knows."""
         if told.own.id == peer:
+            self.told.add(peer)
             self.add(told.own)
         for info in told.others:
             if info.id not in self.nodes:

@@ -91,6 +91,7 @@ def test_a_joined_node_takes_a_shard_over_and_keeps_it_over_a_restart(tmp_path):
         second.options.engine = "rocks"
         await second.start()
         await until(lambda: 2 in first.node.connected)
+        await until(lambda: first.node.cluster.state.nodes)
         outcomes = []
         first.node.cluster.propose(SetSettings(Settings(rebalance=False)), outcomes.append)
         await until(lambda: outcomes == [""])

@@ -39,7 +39,8 @@ def follow(network: Network, before: ClusterState, after: ClusterState) -> None:
             liveness.remove_peer(node.id)
             network.outbox.drop(node.id)
             continue
-        if known is None or _place(known) != _place(node) or node.id not in book.nodes:
+        moved = known is not None and _place(known) != _place(node)
+        if moved or node.id not in book.nodes:
             book.add(info_of(node))
         if node.state == DEAD:
             liveness.mark_dead(node.id)

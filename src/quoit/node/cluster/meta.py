@@ -41,6 +41,7 @@ __all__ = ["UNKNOWN", "ClusterMeta", "Proposal", "meta_range"]
 
 _TELL_US = 1_000_000
 _LOOK_US = 200_000
+_LOOK_ELSEWHERE_US = 1_000_000
 _WAIT_US = 1_000_000
 UNKNOWN = "unknown"
 
@@ -209,16 +210,15 @@ class ClusterMeta:
         for proposal in [one for one in self.waiting if one.deadline_us <= now_us]:
             self.waiting.remove(proposal)
             proposal.end("")
-        if META_SHARD not in self.network.dispatcher.serving:
-            return
-        if now_us >= self.tell_us:
+        leads = META_SHARD in self.network.dispatcher.serving
+        if leads and now_us >= self.tell_us:
             self.tell_us = now_us + _TELL_US
             version = ClusterVersion(self.state.version)
             for peer in self.network.dispatcher.connected:
                 self.network.dispatcher.outgoing(peer).other.append(version)
         if now_us >= self.look_us and (self.proposed is None or self.proposed.outcome is not None):
-            self.look_us = now_us + _LOOK_US
-            change = self._due()
+            self.look_us = now_us + (_LOOK_US if leads else _LOOK_ELSEWHERE_US)
+            change = self._due() if leads else self._moved_away()
             if change is not None:
                 self.proposed = self.propose(change, self._judge)
 
@@ -254,8 +254,21 @@ class ClusterMeta:
                 continue
             said = record_of(info)
             comes = known_as is None or known_as.state == JOINING
-            if comes or self._returned(known_as) or _moved(known_as, said):
+            moved = number in self.network.book.told and _moved(known_as, said)
+            if comes or self._returned(known_as) or moved:
                 return Guarded(self.state.version, NodeSeen(said))
+        return None
+
+    def _moved_away(self) -> Change | None:
+        """A node that this one is connected to, and the leader perhaps not yet, is not where the record
+        has it: whoever knows says so, or two that moved at once might never find each other."""
+        for number in sorted(self.network.dispatcher.connected):
+            info, known = self.network.book.nodes.get(number), self.state.node(number)
+            told = number in self.network.book.told
+            if info is not None and told and known is not None and known.state != REMOVED:
+                said = record_of(info)
+                if _moved(known, said):
+                    return Guarded(self.state.version, NodeSeen(said))
         return None
 
     def _returned(self, node: NodeRecord | None) -> bool:
