@@ -81,6 +81,8 @@ def sentence(status: dict[str, Any]) -> tuple[bool, str]:
         text += f" {len(damaged)} of this node's replicas {verb} damaged and not counted yet."
     if status.get("rebuilding"):
         text += " This node's data were damaged; they come anew from the other replicas."
+    if status.get("job"):
+        text += f" Under way: {status['job']}."
     well = not (headless or damaged or status.get("rebuilding"))
     return well and live == len(peers), text
 

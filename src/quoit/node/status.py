@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from quoit.base.seams import Clock
+from quoit.node.cluster.state import ClusterState
 from quoit.node.config import NodeConfig, PeerInfo
 from quoit.node.liveness import Liveness
 from quoit.node.replica import Replica
@@ -84,7 +85,20 @@ class NodeStatus(msgspec.Struct):
     local_health: int = 0
     """How far this node doubts itself: 0 is well; time-outs for peers are multiplied by 1 + this."""
     event_loop_lag_us: int = 0
+    record_version: int = 0
+    """Of this node's copy of the cluster's record; 0: it has none yet."""
+    placement_epoch: int = 0
+    node_states: dict[str, int] = {}
+    """State in the record -> number of nodes."""
+    job: str = ""
+    """The job under way, for people; "" for none."""
     """How late the latest tick of the last ten to twenty seconds was."""
+
+
+class _Copy(Protocol):
+    """The copy of the cluster's record."""
+
+    state: ClusterState
 
 
 class _Source(Protocol):
@@ -100,6 +114,11 @@ class _Source(Protocol):
     replicas: dict[int, Replica]
     rebuilding: str
     liveness: Liveness
+
+    @property
+    def cluster(self) -> _Copy:
+        """The copy of the cluster's record."""
+        ...
 
     @property
     def nodes(self) -> dict[int, PeerInfo]:
@@ -148,7 +167,17 @@ def node_status(node: _Source) -> NodeStatus:
         liveness.isolated,
         liveness.health,
         liveness.lag_us,
+        *_record(node.cluster.state),
     )
+
+
+def _record(state: ClusterState) -> tuple[int, int, dict[str, int], str]:
+    states: dict[str, int] = {}
+    for one in state.nodes:
+        states[one.state] = states.get(one.state, 0) + 1
+    job = state.running()
+    text = f"{job.kind}: {len(job.done)} of {len(job.steps)} steps" if job is not None else ""
+    return state.version, state.epoch, states, text
 
 
 def _role(node: _Source, core: Agreement, members: Members) -> str:

@@ -1,6 +1,6 @@
 """Prometheus metrics, read from the node's plain counters when somebody asks.
 
-Names follow Prometheus' rules: one prefix, base units, `_total` on counters. The only labels are
+The reference (docs/reference/metrics.md) is made from what is collected here. Names follow Prometheus' rules: one prefix, base units, `_total` on counters. The only labels are
 `shard`, `node`, `peer` (a node that is not this one) and `state`, all bounded by the cluster.
 """
 
@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from quoit.detector.peer import PeerState
+from quoit.node.cluster.state import DEAD, DECOMMISSIONING, DRAINING, JOINING, LIVE, REMOVED
 from quoit.node.status import NodeStatus, ShardStatus
 
 __all__ = ["StatusCollector"]
@@ -79,6 +80,7 @@ class StatusCollector(Collector):
         yield rebuilding
         yield from _nodes(status)
         yield from _liveness(status)
+        yield from _record(status)
         for name, text, value in _SHARD_GAUGES:
             family = GaugeMetricFamily(name, text, labels=["shard"])
             for shard in status.shards:
@@ -102,6 +104,26 @@ def _nodes(status: NodeStatus) -> Iterator[Metric]:
             silence.add_metric([peer.name], peer.heard_ms_ago / 1000)
     yield up
     yield silence
+
+
+def _record(status: NodeStatus) -> Iterator[Metric]:
+    nodes = GaugeMetricFamily(
+        "quoit_cluster_nodes", "Nodes by their state in the cluster's record", labels=["state"]
+    )
+    for state in (JOINING, LIVE, DRAINING, DECOMMISSIONING, DEAD, REMOVED):
+        nodes.add_metric([state], status.node_states.get(state, 0))
+    yield nodes
+    version = GaugeMetricFamily(
+        "quoit_cluster_record_version", "Version of this node's copy of the cluster's record"
+    )
+    version.add_metric([], status.record_version)
+    yield version
+    epoch = GaugeMetricFamily("quoit_cluster_placement_epoch", "Version of the wanted placement")
+    epoch.add_metric([], status.placement_epoch)
+    yield epoch
+    running = GaugeMetricFamily("quoit_cluster_jobs_running", "Jobs under way")
+    running.add_metric([], int(bool(status.job)))
+    yield running
 
 
 def _liveness(status: NodeStatus) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from quoit.gateways.admin.access import is_loopback
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
+from quoit.gateways.admin.routes import Route
 from quoit.node.cluster.changes import (
     AddToken,
     Change,
@@ -39,7 +40,7 @@ from quoit.node.cluster.state import (
     Settings,
 )
 
-__all__ = ["NodeRoutes", "add_node_routes", "find_record", "proposed"]
+__all__ = ["NodeRoutes", "find_record", "node_routes", "proposed"]
 
 _TOKEN_MINUTES_MAX = 7 * 24 * 60
 _ACTIONS = ("drain", "recommission", "decommission", "remove", "set")
@@ -54,7 +55,9 @@ class Host(Protocol):
         ...
 
 
-class _Joins(msgspec.Struct, forbid_unknown_fields=True):
+class Joins(msgspec.Struct, forbid_unknown_fields=True):
+    """A node that wants in. id, name: 0 and empty take what the cluster gives."""
+
     host: str
     peer_port: int
     resp_port: int
@@ -67,13 +70,31 @@ class _Joins(msgspec.Struct, forbid_unknown_fields=True):
     token: str = ""
 
 
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+class NodeChange(msgspec.Struct, forbid_unknown_fields=True):
+    """For `set`: what is left out stays."""
+
     zone: str | None = None
     weight: float | None = None
 
 
-class _Token(msgspec.Struct, forbid_unknown_fields=True):
+class TokenWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """For how long."""
+
     minutes: int = 60
+
+
+class Joined(msgspec.Struct):
+    """Who it is from now on."""
+
+    id: int
+    name: str
+
+
+class Token(msgspec.Struct):
+    """The token, and when it ends (Unix time in ms)."""
+
+    token: str
+    until_ms: int
 
 
 class NodeView(msgspec.Struct):
@@ -87,15 +108,32 @@ class NodeView(msgspec.Struct):
     leads: int
 
 
-def add_node_routes(app: web.Application, host: Host) -> None:
-    """Serve them."""
+_CHANGES = {
+    403: "a token is needed",
+    404: "there is no such node, action or setting",
+    409: "it does not fit the cluster's record; the message says why",
+    503: "the record has no leader now; nothing was done",
+    504: "the outcome is unknown; look before asking again",
+}
+
+
+def node_routes(host: Host) -> list[Route]:
+    """The routes of this file."""
     routes = NodeRoutes(host)
-    app.router.add_get("/v1/nodes", routes.nodes)
-    app.router.add_post("/v1/nodes", routes.join)
-    app.router.add_post("/v1/nodes/{node}/{action}", routes.change)
-    app.router.add_post("/v1/tokens", routes.token)
-    app.router.add_get("/v1/settings", routes.settings)
-    app.router.add_post("/v1/settings", routes.set_settings)
+    return [
+        Route("GET", "/v1/nodes", routes.nodes, "All nodes, as the cluster's record has them",
+              {"all": "also those that were removed"}, answer=list[NodeView]),
+        Route("POST", "/v1/nodes", routes.join, "A node wants to join: its number and name",
+              body=Joins, answer=Joined, status=201, errors=_CHANGES),
+        Route("POST", "/v1/nodes/{node}/{action}", routes.change,
+              "drain, recommission, decommission, remove a node, or set its zone and weight",
+              body=NodeChange, answer=NodeRecord, errors=_CHANGES),
+        Route("POST", "/v1/tokens", routes.token, "A token with which nodes elsewhere may join",
+              body=TokenWanted, answer=Token, status=201, errors=_CHANGES),
+        Route("GET", "/v1/settings", routes.settings, "The cluster's settings", answer=Settings),
+        Route("POST", "/v1/settings", routes.set_settings, "Change the settings that are named",
+              body=dict[str, Any], answer=Settings, errors=_CHANGES),
+    ]  # fmt: skip
 
 
 async def proposed(node: Any, change: Change) -> Proposal:
@@ -151,7 +189,7 @@ class NodeRoutes:
     async def join(self, request: web.Request) -> web.Response:
         """A new node gets its number."""
         try:
-            body = await asked(request, _Joins)
+            body = await asked(request, Joins)
             if not body.token and not is_loopback(request.remote or ""):
                 text = "joining from another machine takes a token; make one with: quoit node token"
                 return error(403, "TOKEN_NEEDED", text)
@@ -165,13 +203,13 @@ class NodeRoutes:
         except Wrong as wrong:
             return wrong.answer
         joined = self.host.node.cluster.state.node(proposal.number)
-        return as_json({"id": proposal.number, "name": joined.name if joined else body.name}, 201)
+        return as_json(Joined(proposal.number, joined.name if joined else body.name), 201)
 
     async def change(self, request: web.Request) -> web.Response:
         """Another state, zone or weight for a node."""
         node, action = self.host.node, request.match_info["action"]
         try:
-            body = await asked(request, _Asked)
+            body = await asked(request, NodeChange)
             if action not in _ACTIONS:
                 text = f"there is no {action!r}; there are: {', '.join(_ACTIONS)}"
                 return error(404, "NO_SUCH_ACTION", text)
@@ -184,7 +222,7 @@ class NodeRoutes:
     async def token(self, request: web.Request) -> web.Response:
         """A new token; only its digest is kept."""
         try:
-            body = await asked(request, _Token)
+            body = await asked(request, TokenWanted)
             if not 1 <= body.minutes <= _TOKEN_MINUTES_MAX:
                 text = f"a token lives for 1 to {_TOKEN_MINUTES_MAX} minutes"
                 return error(400, "BAD_REQUEST", text)
@@ -194,7 +232,7 @@ class NodeRoutes:
             await proposed(self.host.node, AddToken(digest, until_ms))
         except Wrong as wrong:
             return wrong.answer
-        return as_json({"token": token, "until_ms": until_ms}, 201)
+        return as_json(Token(token, until_ms), 201)
 
     async def settings(self, request: web.Request) -> web.Response:
         """The cluster's settings."""
@@ -219,7 +257,7 @@ class NodeRoutes:
         return as_json(node.cluster.state.settings)
 
 
-def _change_for(state: ClusterState, node: NodeRecord, action: str, body: _Asked) -> Change:
+def _change_for(state: ClusterState, node: NodeRecord, action: str, body: NodeChange) -> Change:
     others = [one for one in state.nodes if one.state in HOLDERS and one.id != node.id]
     if action == "set":
         return SetNode(node.id, body.zone, body.weight)

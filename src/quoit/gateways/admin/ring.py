@@ -18,16 +18,18 @@ from aiohttp import web
 
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
 from quoit.gateways.admin.nodes import proposed
+from quoit.gateways.admin.routes import Route
 from quoit.node.cluster.changes import EndJob, Refused
-from quoit.node.cluster.jobs import job_view
+from quoit.node.cluster.jobs import JobView, job_view
 from quoit.node.cluster.observed import Observed, actual
 from quoit.node.cluster.planning import begin_plan, begin_revert, preview
 from quoit.node.cluster.state import META_SHARD, holders
 from quoit.placement.picture import ring_picture
-from quoit.placement.shard_map import ShardMap
-from quoit.placement.show import node_rows
+from quoit.placement.plan import Step
+from quoit.placement.shard_map import ShardMap, ShardRange
+from quoit.placement.show import NodeRow, node_rows
 
-__all__ = ["RingRoutes", "add_ring_routes"]
+__all__ = ["RingRoutes", "ring_routes"]
 
 
 class Host(Protocol):
@@ -39,25 +41,69 @@ class Host(Protocol):
         ...
 
 
-class _Revert(msgspec.Struct, forbid_unknown_fields=True):
+class Revert(msgspec.Struct, forbid_unknown_fields=True):
+    """The job to go back on; 0: the newest that can be."""
+
     job: int = 0
 
 
-class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """`{}`: a POST must be JSON."""
 
 
-def add_ring_routes(app: web.Application, host: Host) -> None:
-    """Serve them."""
+class RingView(msgspec.Struct):
+    """The wanted placement. bytes are known where the meta shard is led, and 0 elsewhere."""
+
+    epoch: int
+    nodes: list[NodeRow]
+    shards: tuple[ShardRange, ...]
+
+
+class PlanView(msgspec.Struct):
+    """What would be done, beside the least that any plan would need."""
+
+    steps: tuple[Step, ...]
+    copies: int
+    copies_min: int
+    bytes: int
+    bytes_min: int
+    leaders: int
+
+
+class Begun(msgspec.Struct):
+    """The job's number; 0: there was nothing to do."""
+
+    job: int
+
+
+_ERRORS = {
+    409: "it cannot be done now; the message says why",
+    421: "another node knows; `admin` says which",
+    503: "the cluster's record has no leader now; nothing was done",
+    504: "the outcome is unknown; look before asking again",
+}
+_GONE = {404: "there is no such job"}
+
+
+def ring_routes(host: Host) -> list[Route]:
+    """The routes of this file."""
     routes = RingRoutes(host)
-    app.router.add_get("/v1/ring", routes.ring)
-    app.router.add_get("/v1/ring.svg", routes.picture)
-    app.router.add_get("/v1/ring/plan", routes.plan)
-    app.router.add_post("/v1/ring/apply", routes.apply)
-    app.router.add_post("/v1/ring/revert", routes.revert)
-    app.router.add_get("/v1/jobs", routes.jobs)
-    app.router.add_get("/v1/jobs/{job:[0-9]+}", routes.job)
-    app.router.add_post("/v1/jobs/{job:[0-9]+}/cancel", routes.cancel)
+    return [
+        Route("GET", "/v1/ring", routes.ring, "Where replicas shall be, and each node's share",
+              answer=RingView, errors={503: _ERRORS[503]}),
+        Route("GET", "/v1/ring.svg", routes.picture, "The same as a picture", answer="image/svg+xml"),
+        Route("GET", "/v1/ring/plan", routes.plan, "What a rebalancing would move now",
+              answer=PlanView, errors=_ERRORS),
+        Route("POST", "/v1/ring/apply", routes.apply, "Begin what the plan says",
+              body=Nothing, answer=Begun, status=202, errors=_ERRORS),
+        Route("POST", "/v1/ring/revert", routes.revert, "Go back to before a job",
+              body=Revert, answer=Begun, status=202, errors=_ERRORS),
+        Route("GET", "/v1/jobs", routes.jobs, "All jobs that are remembered", answer=list[JobView]),
+        Route("GET", "/v1/jobs/{job:[0-9]+}", routes.job, "One job with its log",
+              {"live": "only where its progress is known"}, answer=JobView, errors={**_GONE, **_ERRORS}),
+        Route("POST", "/v1/jobs/{job:[0-9]+}/cancel", routes.cancel, "Stop a job; what was done stays",
+              body=Nothing, answer=JobView, errors={**_GONE, **_ERRORS}),
+    ]  # fmt: skip
 
 
 class RingRoutes:
@@ -101,7 +147,7 @@ class RingRoutes:
         leads = self.host.node.cluster.leads
         sizes = self._observed().sizes if leads else {}
         rows = node_rows(shards, holders(state), self._factor(), sizes)
-        return as_json({"epoch": state.epoch, "nodes": rows, "shards": state.shards})
+        return as_json(RingView(state.epoch, rows, state.shards))
 
     def _factor(self) -> int:
         state = self.host.node.cluster.state
@@ -125,20 +171,20 @@ class RingRoutes:
         except Refused as reason:
             return error(409, "REFUSED", str(reason))
         return as_json(
-            {
-                "steps": found.steps, "copies": found.copies, "copies_min": found.copies_min,
-                "bytes": found.bytes, "bytes_min": found.bytes_min, "leaders": len(found.leaders),
-            }
+            PlanView(
+                found.steps, found.copies, found.copies_min, found.bytes, found.bytes_min,
+                len(found.leaders),
+            )
         )  # fmt: skip
 
     async def apply(self, request: web.Request) -> web.Response:
         """Begin what the plan says."""
-        return await self._begin(request, _Nothing, lambda state, seen, _: begin_plan(state, seen))
+        return await self._begin(request, Nothing, lambda state, seen, _: begin_plan(state, seen))
 
     async def revert(self, request: web.Request) -> web.Response:
         """Begin the way back."""
         return await self._begin(
-            request, _Revert, lambda state, seen, body: begin_revert(state, seen, body.job)
+            request, Revert, lambda state, seen, body: begin_revert(state, seen, body.job)
         )
 
     async def _begin(self, request: web.Request, shape: Any, begin: Any) -> web.Response:
@@ -153,7 +199,7 @@ class RingRoutes:
             return error(409, "REFUSED", str(reason))
         state = node.cluster.state
         new = [job for job in state.jobs if job.id not in before]
-        return as_json({"job": new[-1].id if new else 0}, 202)
+        return as_json(Begun(new[-1].id if new else 0), 202)
 
     async def jobs(self, request: web.Request) -> web.Response:
         """All jobs that are remembered."""
@@ -188,7 +234,7 @@ class RingRoutes:
         node = self.host.node
         number = int(request.match_info["job"])
         try:
-            await asked(request, _Nothing)
+            await asked(request, Nothing)
             seen = self._observed()
             state = node.cluster.state
             end = EndJob(number, "cancelled", "cancelled by request", actual(state, seen))

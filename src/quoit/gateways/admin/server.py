@@ -1,25 +1,26 @@
 """The admin port: health, status, metrics and operations over HTTP (aiohttp). What it tells is never a
 secret; what changes something is in shards.py."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from quoit import __version__
 from quoit.gateways.admin.access import HEALTH, host_is_local, is_loopback, token_fits
+from quoit.gateways.admin.answers import as_json
 from quoit.gateways.admin.health import find_node, losses
 from quoit.gateways.admin.metrics import StatusCollector
-from quoit.gateways.admin.nodes import add_node_routes
-from quoit.gateways.admin.ring import add_ring_routes
-from quoit.gateways.admin.shards import add_shard_routes
+from quoit.gateways.admin.nodes import node_routes
+from quoit.gateways.admin.ring import ring_routes
+from quoit.gateways.admin.routes import Handler, Route, add_routes, openapi
+from quoit.gateways.admin.shards import shard_routes
 from quoit.node.status import NodeStatus
 from quoit.runtime.options import NodeOptions
 
-__all__ = ["readiness", "serve_admin"]
+__all__ = ["all_routes", "readiness", "serve_admin"]
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _REQUEST_BYTES_MAX = 64 * 1024
 
@@ -41,15 +42,7 @@ async def serve_admin(host: Host, address: str, port: int, password: str = "") -
     app = web.Application(
         middlewares=[_guard(is_loopback(address), password)], client_max_size=_REQUEST_BYTES_MAX
     )
-    routes = _Routes(host)
-    app.router.add_get("/livez", routes.live)
-    app.router.add_get("/readyz", routes.ready)
-    app.router.add_get("/healthz/cluster", routes.cluster)
-    app.router.add_get("/v1/status", routes.status)
-    app.router.add_get("/metrics", routes.metrics)
-    add_shard_routes(app, host)
-    add_node_routes(app, host)
-    add_ring_routes(app, host)
+    add_routes(app, all_routes(host))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -60,9 +53,28 @@ async def serve_admin(host: Host, address: str, port: int, password: str = "") -
     return runner
 
 
+def all_routes(host: Host) -> list[Route]:
+    """Everything that the admin port serves: the one table of it."""
+    routes = _Routes(host)
+    return [
+        Route("GET", "/livez", routes.live, "200 while the process works", answer="text/plain"),
+        Route("GET", "/readyz", routes.ready, "200 when clients can be sent here, else 503",
+              {"verbose": "names the checks", "exclude": "leaves a check out"}, answer="text/plain"),
+        Route("GET", "/healthz/cluster", routes.cluster, "200 if every shard accepts writes, else 503",
+              {"maintenance": "a node: 412 if some shard would not without it"}, answer="text/plain"),
+        Route("GET", "/metrics", routes.metrics, "Prometheus' text format", answer="text/plain"),
+        Route("GET", "/v1/status", routes.status, "What this node knows of itself and the cluster",
+              answer=NodeStatus),
+        Route("GET", "/v1/openapi.json", routes.openapi, "This document"),
+        *node_routes(host),
+        *ring_routes(host),
+        *shard_routes(host),
+    ]  # fmt: skip
+
+
 def _guard(local: bool, password: str) -> Any:
     @web.middleware
-    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if local and not host_is_local(request.headers.get("Host", "")):
             return _error(421, "WRONG_HOST", "this port is for this machine only")
         if not local and request.path not in HEALTH:
@@ -76,8 +88,7 @@ def _guard(local: bool, password: str) -> Any:
             return _error(
                 404,
                 "NOT_FOUND",
-                "there are /livez /readyz /healthz/cluster /v1/status /v1/cluster /v1/nodes /v1/ring "
-                "/v1/jobs /v1/settings /v1/tokens /v1/shards/ID/operation(s) /metrics",
+                "there is no such path; GET /v1/openapi.json lists them all",
             )
         except web.HTTPMethodNotAllowed:
             return _error(405, "METHOD", "GET reads, POST changes; not every path takes both")
@@ -138,6 +149,10 @@ class _Routes:
             return web.Response(text="ok\n")
         what = f"without {name} these would accept no writes" if name else "no writes accepted"
         return web.Response(text="\n".join([f"{what}:", *lost]) + "\n", status=412 if name else 503)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """The description of all routes."""
+        return as_json(openapi(all_routes(self.host), __version__))
 
     async def status(self, request: web.Request) -> web.Response:
         """NodeStatus as JSON."""

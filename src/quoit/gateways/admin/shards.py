@@ -14,12 +14,13 @@ from aiohttp import web
 
 from quoit.base.errors import BadRequest, NotLeader
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
+from quoit.gateways.admin.routes import Route
 from quoit.node.config import PeerInfo
 from quoit.node.membership import Operation, Plan, Request
-from quoit.runtime.nodes_file import view_of
+from quoit.runtime.nodes_file import ClusterView, view_of
 from quoit.runtime.options import NodeOptions
 
-__all__ = ["ShardRoutes", "add_shard_routes"]
+__all__ = ["ShardRoutes", "shard_routes"]
 
 
 class Host(Protocol):
@@ -33,14 +34,16 @@ class Host(Protocol):
         ...
 
 
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+class OperationWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """add-replica, remove-replica, move (from source to node) or leader."""
+
     kind: str
     node: int
     source: int = 0
     dry_run: bool = False
 
 
-class _Told(msgspec.Struct):
+class OperationView(msgspec.Struct):
     """An operation for people and programs."""
 
     id: int
@@ -56,12 +59,26 @@ class _Told(msgspec.Struct):
     next: int
 
 
-def add_shard_routes(app: web.Application, host: Host) -> None:
-    """Serve them."""
+_ERRORS = {
+    404: "there is no such shard or operation",
+    409: "it cannot be done now; the message says why",
+    421: "another node leads the shard; `admin` says which",
+    503: "the shard has no leader now; nothing was done",
+}
+
+
+def shard_routes(host: Host) -> list[Route]:
+    """The routes of this file."""
     routes = ShardRoutes(host)
-    app.router.add_get("/v1/cluster", routes.cluster)
-    app.router.add_get("/v1/shards/{shard:[0-9]+}/operation", routes.progress)
-    app.router.add_post("/v1/shards/{shard:[0-9]+}/operations", routes.begin)
+    shard = "/v1/shards/{shard:[0-9]+}"
+    return [
+        Route("GET", "/v1/cluster", routes.cluster, "What all nodes have in common: for joining",
+              answer=ClusterView),
+        Route("GET", shard + "/operation", routes.progress, "The newest operation begun on this node",
+              answer=OperationView, errors=_ERRORS),
+        Route("POST", shard + "/operations", routes.begin, "Begin an operation, or plan it (dry_run)",
+              body=OperationWanted, answer=OperationView, status=202, errors=_ERRORS),
+    ]  # fmt: skip
 
 
 class ShardRoutes:
@@ -84,7 +101,7 @@ class ShardRoutes:
     async def begin(self, request: web.Request) -> web.Response:
         """Begin an operation, or say what it would do."""
         try:
-            body = await asked(request, _Asked)
+            body = await asked(request, OperationWanted)
         except Wrong as wrong:
             return wrong.answer
         node = self.host.node
@@ -115,9 +132,9 @@ def _shard(request: web.Request) -> int:
     return int(request.match_info["shard"])
 
 
-def _told(operation: Operation) -> _Told:
+def _told(operation: Operation) -> OperationView:
     request = operation.request
-    return _Told(
+    return OperationView(
         operation.id, request.kind, request.shard, request.node, request.source, operation.state,
         operation.steps, operation.step, operation.waits_for, operation.reason, operation.next,
     )  # fmt: skip

@@ -396,7 +396,13 @@ def _forget(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
     return tuple(_replace(job, before=()) if job.id in finished else job for job in kept)
 
 
+def _slots(shard: ShardRange) -> tuple[int, int, int]:
+    return shard.id, shard.slot_low, shard.slot_high
+
+
 def _placed(state: ClusterState, shards: tuple[ShardRange, ...]) -> ClusterState:
+    if [_slots(one) for one in shards] != [_slots(one) for one in state.shards]:
+        raise Refused("the placement was made for other shards than there are now")
     if shards == state.shards:
         return state
     return _replace(state, shards=shards, epoch=state.epoch + 1)
