@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1..300
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: demo test lint unit compiled sim sim-mutants chaos bench profile clean format
+.PHONY: demo reference test lint unit compiled sim sim-mutants chaos bench profile clean format
 
 define make-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -52,6 +52,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages of docs/reference that follow from the code.
+reference: $(VENV)/.dev
+	PYTHONPATH=$(CURDIR)/src:$(CURDIR) $(BIN)/python scripts/reference.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix src tests benchmarks scripts

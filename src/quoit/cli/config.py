@@ -47,17 +47,23 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     weight: float = 1.0
     """Share of the data in proportion to the other nodes'; the first placement takes all as equal."""
     data_dir: str = "quoit-data"
+    """Everything that the node must not lose."""
     cluster_id: str = "local"
+    """Nodes of other clusters are refused."""
     secret: str = ""
     """Proves to the other nodes that this one belongs to the cluster."""
     secret_file: str = ""
+    """The same, read from a file."""
     host: str = "127.0.0.1"
     """Address for clients and peers."""
     admin_host: str = "127.0.0.1"
     """Address of the admin port; beyond loopback it asks for the password."""
     resp_port: int = 7379
+    """For Redis clients."""
     admin_port: int = 7400
+    """For people, probes and Prometheus (HTTP)."""
     peer_port: int = 7401
+    """For other nodes."""
     peers: list[str] = []
     """`ID=HOST:PEERPORT[/RESPPORT[/ADMINPORT]][@ZONE]` of every node, this one included. What is not
     given otherwise of this node (ports, zone) is taken from its entry."""
@@ -70,11 +76,17 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     replication_factor: int = 3
     """Never more than there are nodes."""
     password: str = ""
+    """Clients must AUTH with it."""
     password_file: str = ""
+    """The same, read from a file."""
     election_timeout_ms: int = 300
+    """A follower that hears nothing for so long, or up to twice as long, stands for election."""
     heartbeat_ms: int = 60
+    """How often a leader shows itself; at most a third of election_timeout_ms."""
     lease: bool = True
+    """Leaders answer reads by themselves while they hold a lease."""
     drift_ppm: int = 10_000
+    """Greatest difference between the rates of two nodes' clocks, in millionths."""
     digest_interval_s: int = 600
     """How often the replicas of a shard compare digests of their data."""
     dead_after_s: int = 600
@@ -82,13 +94,17 @@ class ServeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     suspect_phi: float = 8.0
     """Others are asked about a node when its silence is this surprising."""
     cache_bytes: int = 128 * 1024 * 1024
+    """Memory for hot records."""
     consensus: str = "raft"
     """At creation: raft or paxos."""
     quorum: str = "majority"
     """At creation: who accepts a write, a majority or all replicas (paxos only)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is worth a line."""
     log_format: Literal["auto", "text", "json"] = "auto"
+    """auto: text on a terminal, JSON elsewhere."""
     ready_file: str = ""
+    """Written when clients can come, removed when they cannot any more."""
 
 
 def load(

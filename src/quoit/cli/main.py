@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("quoit.cli.serve", "run a node"),
     "local": ("quoit.cli.local", "a cluster on this machine: start, status, kill, restart, stop"),
     "status": ("quoit.cli.status", "one sentence of truth, then the details"),
+    "top": ("quoit.cli.top", "what each node does, live"),
     "node": ("quoit.cli.node", "who is in the cluster; drain, decommission, remove"),
     "ring": ("quoit.cli.ring", "where replicas shall be; what moving them costs"),
     "job": ("quoit.cli.job", "what the cluster does by itself, and how far it is"),
@@ -38,8 +39,7 @@ def _help() -> str:
         "  quoit local start --nodes 3 --dir q    the same, to play with\n"
         "  quoit serve                            one node on redis://127.0.0.1:7379\n\n"
         f"Commands:\n{rows}\n\n"
-        "`quoit COMMAND --help` tells more; --json anywhere makes the output machine-readable.\n"
-        "Nothing is ever sent anywhere but to the nodes you name."
+        "`quoit COMMAND --help` tells more; --json is for programs. Nothing is sent but to your nodes."
     )
 
 

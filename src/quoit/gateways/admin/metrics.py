@@ -1,7 +1,8 @@
 """Prometheus metrics, read from the node's plain counters when somebody asks.
 
-The reference (docs/reference/metrics.md) is made from what is collected here. Names follow Prometheus' rules: one prefix, base units, `_total` on counters. The only labels are
-`shard`, `node`, `peer` (a node that is not this one) and `state`, all bounded by the cluster.
+The reference (docs/reference/metrics.md) is made from what is collected here. Names follow Prometheus'
+rules: one prefix, base units, `_total` on counters. The only labels are `shard`, `node`, `peer` (a node
+that is not this one) and `state`, all bounded by the cluster.
 """
 
 from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from aiohttp import web
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
 from quoit.gateways.admin.nodes import proposed
 from quoit.gateways.admin.routes import Route
-from quoit.node.cluster.changes import EndJob, Refused
+from quoit.node.cluster.changes import EndJob, NotYet, Refused
 from quoit.node.cluster.jobs import JobView, job_view
 from quoit.node.cluster.observed import Observed, actual
 from quoit.node.cluster.planning import begin_plan, begin_revert, preview
@@ -106,6 +106,12 @@ def ring_routes(host: Host) -> list[Route]:
     ]  # fmt: skip
 
 
+def _refused(reason: Refused) -> web.Response:
+    if isinstance(reason, NotYet):
+        return error(503, "NOT_YET", str(reason))
+    return error(409, "REFUSED", str(reason))
+
+
 class RingRoutes:
     """The handlers."""
 
@@ -169,7 +175,7 @@ class RingRoutes:
         except Wrong as wrong:
             return wrong.answer
         except Refused as reason:
-            return error(409, "REFUSED", str(reason))
+            return _refused(reason)
         return as_json(
             PlanView(
                 found.steps, found.copies, found.copies_min, found.bytes, found.bytes_min,
@@ -196,7 +202,7 @@ class RingRoutes:
         except Wrong as wrong:
             return wrong.answer
         except Refused as reason:
-            return error(409, "REFUSED", str(reason))
+            return _refused(reason)
         state = node.cluster.state
         new = [job for job in state.jobs if job.id not in before]
         return as_json(Begun(new[-1].id if new else 0), 202)

@@ -31,7 +31,7 @@ from quoit.placement.shard_map import ShardRange
 
 __all__ = [
     "AddToken", "BeginJob", "BeginSplit", "Change", "EndJob", "EndSplit", "Found", "Guarded", "Join",
-    "NodeSeen", "Plain", "PlaceShards", "Progress", "Refused", "SetNode", "SetSettings", "SetState",
+    "NodeSeen", "NotYet", "Plain", "PlaceShards", "Progress", "Refused", "SetNode", "SetSettings", "SetState",
     "change_cluster", "decode_change", "encode_change",
 ]  # fmt: skip
 
@@ -41,6 +41,10 @@ _TOKENS_MAX = 100
 
 class Refused(Exception):
     """The change does not fit the state; the message says why and what to do."""
+
+
+class NotYet(Refused):
+    """It will fit soon: ask again."""
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from quoit.node.cluster.changes import BeginJob, Change, Guarded, PlaceShards, Refused
+from quoit.node.cluster.changes import BeginJob, Change, Guarded, NotYet, PlaceShards, Refused
 from quoit.node.cluster.observed import Observed, actual, fingerprint, members_now
 from quoit.node.cluster.state import (
     DEAD,
@@ -115,7 +115,7 @@ def _idle(state: ClusterState) -> None:
 
 def _ready(state: ClusterState, seen: Observed) -> None:
     if not seen.complete:
-        raise Refused("the leaders of some shards have not told their members yet; try again soon")
+        raise NotYet("the leaders of some shards have not told their members yet; try again soon")
 
 
 def _newest(state: ClusterState) -> Job | None:

@@ -100,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the whole cluster, changed by `quoit config set`."""
 
     replication_factor: int = 3
+    """Replicas of each shard, while there are so many nodes."""
     rebalance: bool = True
     """Move replicas without being asked when nodes come and go."""
     rebalance_moves: int = 2
@@ -119,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shards_per_node: int = 4
     """Split until there are so many shards for each node that holds replicas."""
     shards_max: int = 1024
+    """No shard is split when there are so many."""
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
