@@ -47,7 +47,8 @@ def metrics() -> str:
     """Every metric of /metrics."""
     lines = [
         "# Metrics\n", NOTE, "\n`GET /metrics` on the admin port, in Prometheus' text format. "
-        "Besides these there are the standard `process_*` metrics. What to watch: [monitor](../how-to/monitor.md).\n",
+        "Besides these there are the standard `process_*` metrics. What to watch: "
+        "[monitor](../how-to/monitor.md).\n",
         "\n| name | type | labels | what |\n|---|---|---|---|\n",
     ]  # fmt: skip
     node = _node()
