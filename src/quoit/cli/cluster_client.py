@@ -2,6 +2,7 @@
 there is no leader, and says in plain words what went wrong."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from quoit.cli.admin_client import AdminError, ask
 from quoit.cli.shared import AUTH, CONFLICT, CONNECT, FAILED, NOT_FOUND, UNAVAILABLE, USAGE, fail
 
-__all__ = ["DEFAULT", "Admin", "AsJson", "ask_cluster", "since"]
+__all__ = ["DEFAULT", "Admin", "AsJson", "ask_cluster", "entries", "since"]
 
 DEFAULT = "127.0.0.1:7400"
 Admin = Annotated[str, typer.Option(envvar="QUOIT_ADMIN", help="Any node's admin address.")]
@@ -22,10 +23,18 @@ _CODES = {
 }  # fmt: skip
 
 
-def ask_cluster(admin: str, path: str, body: Any = None, *, as_json: bool = False) -> Any:
+def ask_cluster(
+    admin: str,
+    path: str,
+    body: Any = None,
+    *,
+    as_json: bool = False,
+    others: Sequence[str] = (),
+) -> Any:
     """The answer to a GET, or a POST if there is a body. Ends the command with a message if there is
-    none."""
+    none. `others`: where a GET is sent when nobody answers at `admin` any more."""
     at = admin
+    left = list(others)
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -46,10 +55,24 @@ def ask_cluster(admin: str, path: str, body: Any = None, *, as_json: bool = Fals
                 at = admin
                 time.sleep(_RETRY_S)
                 continue
+            if left and body is None and isinstance(error, OSError):
+                at = admin = left.pop(0)
+                continue
             fail(
                 CONNECT, "CANNOT_CONNECT", f"no node answers at {at}: {error}",
                 "is it running? `quoit serve`, or give --admin HOST:PORT", as_json=as_json,
             )  # fmt: skip
+
+
+def entries(nodes: Sequence[dict[str, Any]]) -> list[str]:
+    """Admin addresses of the nodes that are connected, from the answer to GET /v1/nodes."""
+    found = []
+    for one in nodes:
+        record = one["record"]
+        host = f"[{record['host']}]" if ":" in record["host"] else record["host"]
+        if one["connected"] and record["admin_port"]:
+            found.append(f"{host}:{record['admin_port']}")
+    return found
 
 
 def since(ms: int) -> str:

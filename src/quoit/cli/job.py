@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from quoit.cli.cluster_client import DEFAULT, Admin, AsJson, ask_cluster, since
-from quoit.cli.shared import FAILED, new_app, print_json, run_app
+from quoit.cli.cluster_client import DEFAULT, Admin, AsJson, ask_cluster, entries, since
+from quoit.cli.shared import FAILED, fail, new_app, print_json, run_app
 
 __all__ = ["Wait", "follow", "follow_about", "main"]
 
@@ -90,54 +90,82 @@ def _job(admin: str, number: int, as_json: bool) -> dict[str, Any]:
 
 
 def follow_about(admin: str, node: int, as_json: bool) -> None:
-    """Follow the jobs about a node that leaves, until it is removed."""
+    """Follow the jobs about a node that leaves, until it is removed. Exit 1 if it stays."""
+    others: list[str] = []
     said = 0
     deadline = time.monotonic() + _BEGIN_S
     while True:
-        nodes = ask_cluster(admin, "/v1/nodes?all", as_json=as_json)
-        record = next(one["record"] for one in nodes if one["record"]["id"] == node)
+        nodes = ask_cluster(admin, "/v1/nodes?all", as_json=as_json, others=others)
+        # The node that was asked may be the one that goes, and stops when it is gone.
+        leaving = [one for one in nodes if one["record"]["id"] == node]
+        others = entries([one for one in nodes if one["record"]["id"] != node]) or others
+        record = leaving[0]["record"]
         if record["state"] != "decommissioning":
-            print(f"{record['name']} is {record['state']}", file=sys.stderr if as_json else None)
+            _left(record, as_json)
             return
-        jobs = ask_cluster(admin, "/v1/jobs", as_json=as_json)
+        jobs = ask_cluster(admin, "/v1/jobs", as_json=as_json, others=others)
         newer = [job for job in jobs if job["id"] > said and job["state"] == "running"]
-        failed = [job for job in jobs if job["state"] == "failed" and job["node"] == record["name"]]
+        failed = jobs and jobs[-1]["state"] == "failed" and jobs[-1]["node"] == record["name"]
         if newer:
+            # One that is superseded goes on as the next one.
             said = newer[-1]["id"]
-            follow(admin, said, as_json)
+            _watch(admin, said, as_json, others)
             deadline = time.monotonic() + _BEGIN_S
-        elif failed and failed[-1]["id"] == jobs[-1]["id"]:
-            follow(admin, failed[-1]["id"], as_json)
+        elif failed:
+            fail(FAILED, "JOB_FAILED", jobs[-1]["reason"], "quoit job show", as_json=as_json)
         elif time.monotonic() > deadline:
-            print(f"{record['name']} still waits; look with: quoit job show", file=sys.stderr)
-            raise typer.Exit(FAILED)
+            fail(FAILED, "STILL_WAITING", f"{record['name']} still waits", "quoit job show",
+                 as_json=as_json)  # fmt: skip
         time.sleep(_POLL_S)
+
+
+def _left(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json("NodeRecord", record)
+    else:
+        print(f"{record['name']} is {record['state']}")
+    if record["state"] != "removed":
+        raise typer.Exit(FAILED)
 
 
 def follow(admin: str, number: int, as_json: bool) -> None:
-    """Show a job until it ends: a bar on a terminal, lines elsewhere."""
-    bar = sys.stderr.isatty() and not as_json
-    said = ""
-    while True:
-        job = ask_cluster(admin, f"/v1/jobs/{number}?live", as_json=as_json)
-        text = _bar(job) if bar else _headline(job)
-        if bar:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        elif text.partition(";")[0] != said:
-            said = text.partition(";")[0]
-            print(text, file=sys.stderr, flush=True)
-        if job["state"] != "running":
-            break
-        time.sleep(_POLL_S)
-    if bar:
-        print(file=sys.stderr)
+    """Show a job until it ends, and exit 1 unless it is done."""
+    nodes = ask_cluster(admin, "/v1/nodes", as_json=as_json)
+    job = _watch(admin, number, as_json, entries(nodes))
     if as_json:
         print_json("Job", job)
-    elif bar:
-        print(_headline(job))
     if job["state"] != "done":
-        print(f"  {job['reason']}", file=sys.stderr)
+        if not as_json:
+            print(f"  {job['reason']}", file=sys.stderr)
         raise typer.Exit(FAILED)
+
+
+def _watch(admin: str, number: int, as_json: bool, others: list[str]) -> dict[str, Any]:
+    """The job when it has ended. A bar on a terminal, lines elsewhere, nothing with as_json."""
+    bar = sys.stderr.isatty() and not as_json
+    said = ""
+    try:
+        while True:
+            path = f"/v1/jobs/{number}?live"
+            job: dict[str, Any] = ask_cluster(admin, path, as_json=as_json, others=others)
+            text = _bar(job) if bar else _headline(job)
+            if bar:
+                print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            elif not as_json and text.partition(";")[0] != said:
+                said = text.partition(";")[0]
+                print(text, file=sys.stderr, flush=True)
+            if job["state"] != "running":
+                break
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        # The cluster works on; only the looking ends.
+        print(f"\njob {number} goes on; look with: quoit job wait {number}, end it with: "
+              f"quoit job cancel {number}", file=sys.stderr)  # fmt: skip
+        raise
+    if bar:
+        print(file=sys.stderr)
+        print(_headline(job))
+    return job
 
 
 def _headline(job: dict[str, Any]) -> str:

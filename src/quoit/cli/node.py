@@ -1,12 +1,13 @@
 """`quoit node`: who is in the cluster, and letting nodes go."""
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from quoit.cli.cluster_client import DEFAULT, Admin, AsJson, ask_cluster, since
 from quoit.cli.job import Wait, follow_about
-from quoit.cli.shared import NOT_FOUND, fail, new_app, print_json, run_app
+from quoit.cli.shared import USAGE, fail, new_app, print_json, run_app
 
 __all__ = ["main"]
 
@@ -50,13 +51,7 @@ def _seen(one: dict[str, Any]) -> str:
 @app.command()
 def info(node: Node, admin: Admin = DEFAULT, json: AsJson = False) -> None:
     """One node: addresses, state, zone, weight, version."""
-    nodes = ask_cluster(admin, "/v1/nodes?all", as_json=json)
-    found = [one for one in nodes if node in (one["record"]["name"], str(one["record"]["id"]))]
-    if not found:
-        known = ", ".join(one["record"]["name"] for one in nodes)
-        fail(NOT_FOUND, "NO_SUCH_NODE", f"there is no node {node!r}; there are: {known}",
-             "quoit node ls", as_json=json)  # fmt: skip
-    one = found[-1]
+    one = ask_cluster(admin, f"/v1/nodes/{quote(node, safe='')}", as_json=json)
     if json:
         print_json("Node", one)
         return
@@ -76,7 +71,7 @@ def info(node: Node, admin: Admin = DEFAULT, json: AsJson = False) -> None:
 
 
 def _change(admin: str, node: str, action: str, body: dict[str, Any], as_json: bool) -> Any:
-    return ask_cluster(admin, f"/v1/nodes/{node}/{action}", body, as_json=as_json)
+    return ask_cluster(admin, f"/v1/nodes/{quote(node, safe='')}/{action}", body, as_json=as_json)
 
 
 def _done(record: dict[str, Any], text: str, as_json: bool) -> None:
@@ -128,6 +123,9 @@ def set_node(
 ) -> None:
     """Give it another zone or weight; replicas move accordingly."""
     body = {key: value for key, value in (("zone", zone), ("weight", weight)) if value is not None}
+    if not body:
+        fail(USAGE, "USAGE", "nothing to set", f"quoit node set {node} --zone Z --weight W",
+             as_json=json)  # fmt: skip
     record = _change(admin, node, "set", body, json)
     _done(record, f"has zone {record['zone'] or '(its own)'}, weight {record['weight']:g}", json)
 

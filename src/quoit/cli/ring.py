@@ -74,8 +74,10 @@ def plan(admin: Admin = DEFAULT, json: AsJson = False) -> None:
     if json:
         print_json("Plan", found)
         return
+    nodes = ask_cluster(admin, "/v1/nodes?all", as_json=json) if found["steps"] else []
+    names = {one["record"]["id"]: one["record"]["name"] for one in nodes}
     for number, step in enumerate(found["steps"], 1):
-        print(f"{number:>4}. {_step(step)}")
+        print(f"{number:>4}. {_step(step, names)}")
     if not found["steps"]:
         print("nothing to move: every replica is where it shall be")
     print(
@@ -84,14 +86,15 @@ def plan(admin: Admin = DEFAULT, json: AsJson = False) -> None:
     )
 
 
-def _step(step: dict[str, Any]) -> str:
+def _step(step: dict[str, Any], names: dict[int, str]) -> str:
+    add, remove = (names.get(step[key], f"node {step[key]}") for key in ("add", "remove"))
     text = f"shard {step['shard']}:"
     if step["add"]:
-        text += f" a replica on node {step['add']} ({step['bytes']} bytes)"
+        text += f" a replica on {add} ({step['bytes']} bytes)"
     if step["add"] and step["remove"]:
         text += ", then"
     if step["remove"]:
-        text += f" none on node {step['remove']}"
+        text += f" none on {remove}"
     return text
 
 

@@ -46,7 +46,10 @@ def serve(
         str | None, typer.Option(help="Join the cluster of the node with this admin address.")
     ] = None,
     join_token: Annotated[
-        str | None, typer.Option(help="From `quoit node token`, to join from another machine.")
+        str | None,
+        typer.Option(
+            "--join-token", "--token", help="From `quoit node token`, to join from another machine."
+        ),
     ] = None,
     shards: Annotated[int | None, typer.Option(help="At creation. [default: 4 or more]")] = None,
     replication_factor: Annotated[int | None, typer.Option(help="[default: 3]")] = None,

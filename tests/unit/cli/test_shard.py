@@ -75,18 +75,22 @@ class Served:
         assert self.ready.wait(10)
 
     async def _run(self) -> None:
-        runners = [
-            await serve_admin(
+        runners = {
+            number: await serve_admin(
                 Driver(node, self.peers), "127.0.0.1", self.peers[number - 1].admin_port
             )
             for number, node in self.cluster.nodes.items()
-        ]
+        }
         self.ready.set()
         while not self.stopped.is_set():
             with self.lock:
                 self.cluster.pass_ms(10)
+                gone = [one for one, node in self.cluster.nodes.items() if node.cluster.removed]
+            for number in gone:
+                if number in runners:  # As the process of a removed node does.
+                    await runners.pop(number).cleanup()
             await asyncio.sleep(0.001)
-        for runner in runners:
+        for runner in runners.values():
             await runner.cleanup()
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """The admin port's part about nodes: who is in the cluster, joining, leaving, and its settings.
 
-    GET  /v1/nodes                 all nodes as the cluster's record has them
+    GET  /v1/nodes, /v1/nodes/NODE all nodes as the cluster's record has them; one of them
     POST /v1/nodes                 a node wants in: its number
     POST /v1/nodes/NODE/ACTION     drain, recommission, decommission, remove, set
     POST /v1/tokens                a token for joining from another machine
@@ -9,7 +9,6 @@
 Every node answers: what changes the record is forwarded to the meta shard's leader as any write is.
 """
 
-import asyncio
 import hashlib
 import secrets
 from typing import Any, Protocol
@@ -19,28 +18,22 @@ from aiohttp import web
 
 from quoit.gateways.admin.access import is_loopback
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
+from quoit.gateways.admin.leaving import check_decommission, check_drain, check_remove
+from quoit.gateways.admin.proposing import agreed, proposed
 from quoit.gateways.admin.routes import Route
-from quoit.node.cluster.changes import (
-    AddToken,
-    Change,
-    Join,
-    SetNode,
-    SetSettings,
-    SetState,
-)
-from quoit.node.cluster.meta import UNKNOWN, Proposal
+from quoit.node.cluster.changes import AddToken, Join, Plain, SetNode, SetSettings, SetState
 from quoit.node.cluster.state import (
     DECOMMISSIONING,
     DRAINING,
-    HOLDERS,
     LIVE,
     REMOVED,
     ClusterState,
     NodeRecord,
     Settings,
 )
+from quoit.node.status import NodeStatus
 
-__all__ = ["NodeRoutes", "find_record", "node_routes", "proposed"]
+__all__ = ["NodeRoutes", "find_record", "node_routes"]
 
 _TOKEN_MINUTES_MAX = 7 * 24 * 60
 _ACTIONS = ("drain", "recommission", "decommission", "remove", "set")
@@ -123,6 +116,8 @@ def node_routes(host: Host) -> list[Route]:
     return [
         Route("GET", "/v1/nodes", routes.nodes, "All nodes, as the cluster's record has them",
               {"all": "also those that were removed"}, answer=list[NodeView]),
+        Route("GET", "/v1/nodes/{node}", routes.one, "One node, by its name or number",
+              answer=NodeView, errors={404: "there is no such node"}),
         Route("POST", "/v1/nodes", routes.join, "A node wants to join: its number and name",
               body=Joins, answer=Joined, status=201, errors=_CHANGES),
         Route("POST", "/v1/nodes/{node}/{action}", routes.change,
@@ -136,27 +131,22 @@ def node_routes(host: Host) -> list[Route]:
     ]  # fmt: skip
 
 
-async def proposed(node: Any, change: Change) -> Proposal:
-    """The record was changed, from any node. Wrong if it was not, or nobody knows."""
-    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    proposal: Proposal = node.cluster.propose(change, future.set_result)
-    outcome = await future
-    if not outcome:
-        return proposal
-    if proposal.refused:
-        raise Wrong(error(409, "REFUSED", outcome))
-    if outcome == UNKNOWN:
-        text = "the outcome is unknown: it may be applied; look before you ask again"
-        raise Wrong(error(504, "MAYBE_APPLIED", text))
-    raise Wrong(error(503, "NO_LEADER", f"the cluster's record cannot be changed now: {outcome}"))
+def _view(status: NodeStatus, record: NodeRecord) -> NodeView:
+    peer = next((one for one in status.peers if one.id == record.id), None)
+    return NodeView(
+        record, peer is not None and peer.connected,
+        peer.state if peer is not None else "unknown",
+        sum(record.id in (*one.replicas, *one.learners) for one in status.shards),
+        sum(one.leader == record.id for one in status.shards),
+    )  # fmt: skip
 
 
 def find_record(state: ClusterState, name: str) -> NodeRecord:
-    """The node of that name or number. Wrong if there is none."""
-    for node in reversed(state.nodes):
-        if name in (node.name, str(node.id)):
-            return node
-    known = " ".join(node.name for node in state.nodes if node.state != REMOVED)
+    """The node of that name or number; a former one only if there is no other. Wrong if there is none."""
+    found = [node for node in state.nodes if name in (node.name, str(node.id))]
+    if found:
+        return max(found, key=lambda node: (node.state != REMOVED, node.id))
+    known = ", ".join(node.name for node in state.nodes if node.state != REMOVED)
     raise Wrong(error(404, "NO_SUCH_NODE", f"there is no node {name!r}; there are: {known}"))
 
 
@@ -168,23 +158,23 @@ class NodeRoutes:
 
     async def nodes(self, request: web.Request) -> web.Response:
         """All nodes that are no former ones; with `?all` those, too."""
+        status = self.host.node.status()
+        return as_json(
+            [
+                _view(status, record)
+                for record in self.host.node.cluster.state.nodes
+                if record.state != REMOVED or "all" in request.query
+            ]
+        )
+
+    async def one(self, request: web.Request) -> web.Response:
+        """The node of that name or number, also a former one."""
         node = self.host.node
-        status = node.status()
-        connected = {peer.id: peer for peer in status.peers}
-        views = []
-        for record in node.cluster.state.nodes:
-            if record.state == REMOVED and "all" not in request.query:
-                continue
-            peer = connected.get(record.id)
-            views.append(
-                NodeView(
-                    record, peer is not None and peer.connected,
-                    peer.state if peer is not None else "unknown",
-                    sum(record.id in (*one.replicas, *one.learners) for one in status.shards),
-                    sum(one.leader == record.id for one in status.shards),
-                )
-            )  # fmt: skip
-        return as_json(views)
+        try:
+            record = find_record(node.cluster.state, request.match_info["node"])
+        except Wrong as wrong:
+            return wrong.answer
+        return as_json(_view(node.status(), record))
 
     async def join(self, request: web.Request) -> web.Response:
         """A new node gets its number."""
@@ -213,11 +203,16 @@ class NodeRoutes:
             if action not in _ACTIONS:
                 text = f"there is no {action!r}; there are: {', '.join(_ACTIONS)}"
                 return error(404, "NO_SUCH_ACTION", text)
-            record = find_record(node.cluster.state, request.match_info["node"])
-            await proposed(node, _change_for(node.cluster.state, record, action, body))
+            name = request.match_info["node"]
+            number = find_record(node.cluster.state, name).id
+
+            def judge(state: ClusterState) -> Plain:
+                return _change_for(node, state, find_record(state, str(number)), action, body)
+
+            await agreed(node, judge)
         except Wrong as wrong:
             return wrong.answer
-        return as_json(node.cluster.state.node(record.id))
+        return as_json(node.cluster.state.node(number))
 
     async def token(self, request: web.Request) -> web.Response:
         """A new token; only its digest is kept."""
@@ -248,8 +243,13 @@ class NodeRoutes:
             if unknown:
                 text = f"there is no setting {unknown[0]!r}; there are: {', '.join(before)}"
                 return error(404, "NO_SUCH_SETTING", text)
-            settings = msgspec.convert({**before, **given}, Settings)
-            await proposed(node, SetSettings(settings))
+            # All settings are written, so those that are not named must be the ones in force.
+            await agreed(
+                node,
+                lambda state: SetSettings(
+                    msgspec.convert({**msgspec.to_builtins(state.settings), **given}, Settings)
+                ),
+            )
         except Wrong as wrong:
             return wrong.answer
         except msgspec.ValidationError as reason:
@@ -257,23 +257,19 @@ class NodeRoutes:
         return as_json(node.cluster.state.settings)
 
 
-def _change_for(state: ClusterState, node: NodeRecord, action: str, body: NodeChange) -> Change:
-    others = [one for one in state.nodes if one.state in HOLDERS and one.id != node.id]
+def _change_for(
+    node: Any, state: ClusterState, record: NodeRecord, action: str, body: NodeChange
+) -> Plain:
+    """The change that does `action`. Wrong if that must not be."""
     if action == "set":
-        return SetNode(node.id, body.zone, body.weight)
+        return SetNode(record.id, body.zone, body.weight)
     if action == "remove":
-        return SetState(node.id, REMOVED)
+        check_remove(node, record)
+        return SetState(record.id, REMOVED)
     if action == "recommission":
-        return SetState(node.id, LIVE)
+        return SetState(record.id, LIVE)
     if action == "drain":
-        if all(one.state != LIVE for one in others):
-            raise Wrong(error(409, "REFUSED", f"no other node could lead instead of {node.name}"))
-        return SetState(node.id, DRAINING)
-    factor = state.settings.replication_factor
-    if len(others) < factor:
-        text = (
-            f"without {node.name} there are {len(others)} nodes for {factor} replicas of each shard; "
-            f"add a node first, or lower the number: quoit settings replication_factor {len(others)}"
-        )
-        raise Wrong(error(409, "REFUSED", text))
-    return SetState(node.id, DECOMMISSIONING)
+        check_drain(node, state, record)
+        return SetState(record.id, DRAINING)
+    check_decommission(node, state, record)
+    return SetState(record.id, DECOMMISSIONING)

@@ -17,13 +17,13 @@ import msgspec
 from aiohttp import web
 
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
-from quoit.gateways.admin.nodes import proposed
+from quoit.gateways.admin.proposing import agreed, proposed
 from quoit.gateways.admin.routes import Route
-from quoit.node.cluster.changes import EndJob, NotYet, Refused
+from quoit.node.cluster.changes import EndJob, NotYet, Plain, Refused
 from quoit.node.cluster.jobs import JobView, job_view
 from quoit.node.cluster.observed import Observed, actual
 from quoit.node.cluster.planning import begin_plan, begin_revert, preview
-from quoit.node.cluster.state import META_SHARD, holders
+from quoit.node.cluster.state import META_SHARD, ClusterState, holders
 from quoit.placement.picture import ring_picture
 from quoit.placement.plan import Step
 from quoit.placement.shard_map import ShardMap, ShardRange
@@ -241,10 +241,12 @@ class RingRoutes:
         number = int(request.match_info["job"])
         try:
             await asked(request, Nothing)
-            seen = self._observed()
-            state = node.cluster.state
-            end = EndJob(number, "cancelled", "cancelled by request", actual(state, seen))
-            await proposed(node, end)
+
+            def end(state: ClusterState) -> Plain:
+                shards = actual(state, self._observed())
+                return EndJob(number, "cancelled", "cancelled by request", shards)
+
+            await agreed(node, end)
         except Wrong as wrong:
             return wrong.answer
         return as_json(job_view(node.cluster.state, node.cluster.state.job(number), 0))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from quoit.node.cluster.fields import unfit_node, unfit_weight, unfit_zone
 from quoit.node.cluster.state import (
     DEAD,
     DECOMMISSIONING,
@@ -31,10 +32,12 @@ from quoit.placement.shard_map import ShardRange
 
 __all__ = [
     "AddToken", "BeginJob", "BeginSplit", "Change", "EndJob", "EndSplit", "Found", "Guarded", "Join",
-    "NodeSeen", "NotYet", "Plain", "PlaceShards", "Progress", "Refused", "SetNode", "SetSettings", "SetState",
-    "change_cluster", "decode_change", "encode_change",
+    "NodeSeen", "NotYet", "Plain", "PlaceShards", "Progress", "Refused", "STALE", "SetNode", "SetSettings",
+    "SetState", "change_cluster", "decode_change", "encode_change",
 ]  # fmt: skip
 
+STALE = "the cluster is at version "
+"""How the refusal of a Guarded change begins: whoever made it looks again, and makes another."""
 _LOG_MAX = 200
 _TOKENS_MAX = 100
 
@@ -175,7 +178,7 @@ def change_cluster(state: ClusterState, change: Change, now_ms: int) -> ClusterS
     """The next state; `state` itself if nothing changes. Refused: nothing is changed."""
     if isinstance(change, Guarded):
         if change.version != state.version:
-            raise Refused(f"the cluster is at version {state.version}, not {change.version}")
+            raise Refused(f"{STALE}{state.version}, not {change.version}")
         change = change.change
     if not state.nodes and not isinstance(change, Found):
         raise Refused("the cluster has no record yet; try again in a second")
@@ -200,6 +203,8 @@ def _found(state: ClusterState, change: Found, now_ms: int) -> ClusterState:
 
 def _join(state: ClusterState, change: Join, now_ms: int) -> ClusterState:
     asked = change.node
+    if wrong := unfit_node(asked):
+        raise Refused(wrong)
     if change.token:
         until = state.tokens.get(change.token)
         if until is None or until < now_ms:
@@ -251,6 +256,12 @@ def _set_state(state: ClusterState, change: SetState, now_ms: int) -> ClusterSta
     others = [one for one in state.nodes if one.state in HOLDERS and one.id != node.id]
     if change.state in (DECOMMISSIONING, DEAD) and not others:
         raise Refused(f"{node.name} is the last node")
+    if change.state in HOLDERS and node.state in (DEAD, JOINING):
+        raise Refused(f"{node.name} is {node.state}; it is live as soon as it is connected")
+    if change.state == DRAINING and node.state == DECOMMISSIONING:
+        raise Refused(
+            f"{node.name} is being decommissioned; stop that with: quoit node recommission {node.name}"
+        )
     if change.state == REMOVED:
         holds = [shard.id for shard in state.shards if node.id in shard.replicas]
         if holds and node.state not in GONE:
@@ -266,9 +277,9 @@ def _set_state(state: ClusterState, change: SetState, now_ms: int) -> ClusterSta
 def _set_node(state: ClusterState, change: SetNode, now_ms: int) -> ClusterState:
     node = _known(state, change.node)
     weight = node.weight if change.weight is None else change.weight
-    if not 0 < weight <= 64:
-        raise Refused(f"a weight is above 0 and at most 64, not {weight}")
     zone = node.zone if change.zone is None else change.zone
+    if wrong := unfit_zone(zone) or unfit_weight(weight):
+        raise Refused(wrong)
     return _with_node(state, _replace(node, zone=zone, weight=weight))
 
 
@@ -341,16 +352,18 @@ def _end_split(state: ClusterState, change: EndSplit, now_ms: int) -> ClusterSta
             shards.append(ShardRange(shard.id, shard.slot_low, split.at - 1, shard.replicas))
             shard = ShardRange(split.child, split.at, shard.slot_high, shard.replicas)
         shards.append(shard)
-    return _placed(after, tuple(shards))
+    # Not by _placed: that is for other places of the same shards.
+    return _replace(after, shards=tuple(shards), epoch=state.epoch + 1)
 
 
 def _set_settings(state: ClusterState, change: SetSettings, now_ms: int) -> ClusterState:
     wanted = change.settings
     if not 1 <= wanted.replication_factor <= 9:
         raise Refused("replication_factor is 1 to 9")
-    for name in ("rebalance_moves", "rebalance_bytes_per_s", "dead_after_s", "shards_max"):
-        if getattr(wanted, name) < 1:
-            raise Refused(f"{name} is 1 or more")
+    for name in wanted.__struct_fields__:
+        value = getattr(wanted, name)
+        if not isinstance(value, bool) and value < 1:
+            raise Refused(f"{name} is 1 or more, not {value}")
     return _replace(state, settings=wanted)
 
 

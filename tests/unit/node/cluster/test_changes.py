@@ -1,11 +1,14 @@
 """Changes to the cluster's record: what each does, and when it is refused."""
 
+import msgspec
 import pytest
 
 from quoit.node.cluster.changes import (
     AddToken,
     BeginJob,
+    BeginSplit,
     EndJob,
+    EndSplit,
     Found,
     Guarded,
     Join,
@@ -21,10 +24,12 @@ from quoit.node.cluster.changes import (
     encode_change,
 )
 from quoit.node.cluster.state import (
+    JOBS_MAX,
     ClusterState,
     Job,
     NodeRecord,
     Settings,
+    Split,
     decode_cluster,
     encode_cluster,
 )
@@ -151,3 +156,98 @@ def test_a_placement_must_cover_all_slots(state):
     refused(state, PlaceShards(SHARDS[:1]), "other shards")
     after = change_cluster(state, PlaceShards(SHARDS), 2000)
     assert after.shards == SHARDS
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"weight": -1.0}, "above 0 and at most 64"),
+        ({"weight": float("nan")}, "above 0 and at most 64"),
+        ({"zone": "a b"}, "a zone is"),
+        ({"name": "12"}, "no bare number"),
+        ({"name": "a" * 65}, "up to 64"),
+        ({"host": " "}, "no host"),
+        ({"admin_port": -1}, "-1 is no port"),
+        ({"id": -4}, "a node's number"),
+    ],
+)
+def test_what_placement_could_not_compute_with_does_not_join(state, fields, words):
+    refused(state, Join(NodeRecord(**{"id": 0, "name": "", **fields})), words)
+
+
+def test_a_zone_is_a_word_or_nothing(state):
+    refused(state, SetNode(1, zone="a,b"), "a zone is")
+    after = change_cluster(state, SetNode(1, zone="rack-1.b"), 2000)
+    assert change_cluster(after, SetNode(1, zone=""), 2000).node(1).zone == ""
+
+
+def test_nobody_is_live_by_decree(state):
+    """A dead node that was called live would hold replicas again in the next plan."""
+    dead = change_cluster(state, SetState(3, "dead"), 2000)
+    joining = change_cluster(state, Join(NodeRecord(id=0, name="")), 2000)
+    for wanted in ("live", "draining"):
+        refused(dead, SetState(3, wanted), "n3 is dead; it is live as soon as it is connected")
+        refused(joining, SetState(4, wanted), "n4 is joining")
+    assert change_cluster(dead, SetState(3, "decommissioning"), 3000).node(3).since_ms == 3000
+    assert change_cluster(joining, SetState(4, "removed"), 3000).node(4).state == "removed"
+
+
+def test_a_node_that_goes_is_called_back_before_it_is_drained(state):
+    going = change_cluster(state, SetState(1, "decommissioning"), 2000)
+    refused(going, SetState(1, "draining"), "quoit node recommission n1")
+    back = change_cluster(going, SetState(1, "live"), 3000)
+    assert change_cluster(back, SetState(1, "draining"), 4000).node(1).state == "draining"
+
+
+def test_a_name_is_free_again_when_its_node_was_removed(state):
+    gone = change_cluster(change_cluster(state, SetState(3, "dead"), 0), SetState(3, "removed"), 0)
+    after = change_cluster(gone, Join(NodeRecord(id=0, name="n3")), 2000)
+    assert (after.nodes[-1].id, after.nodes[-1].name) == (4, "n3")
+
+
+def test_settings_have_bounds(state):
+    for name in Settings.__struct_fields__:
+        if isinstance(getattr(Settings(), name), bool):
+            continue
+        wrong = msgspec.structs.replace(Settings(), **{name: 0})
+        refused(state, SetSettings(wrong), f"{name} is 1")
+    refused(state, SetSettings(Settings(replication_factor=10)), "1 to 9")
+    after = change_cluster(state, SetSettings(Settings(dead_after_s=5)), 2000)
+    assert after.settings.dead_after_s == 5
+
+
+def test_ended_tokens_make_room_for_new_ones(state):
+    for number in range(100):
+        state = change_cluster(state, AddToken(f"{number}", 5000), 2000)
+    refused(state, AddToken("more", 9000), "100 join tokens already")
+    after = change_cluster(state, AddToken("more", 9000), 5001)
+    assert after.tokens == {"more": 9000}
+
+
+def test_a_split_is_decided_once_and_ends_in_two_shards(state):
+    refused(state, BeginSplit(7), "no shard 7")
+    refused(state, BeginSplit(0, 8192), "it can be split at 1 to 8191")
+    begun = change_cluster(state, BeginSplit(0), 2000)
+    assert begun.splits == (Split(0, 4096, 2),)
+    assert (begun.next_shard, begun.shards) == (3, SHARDS)
+    refused(begun, BeginSplit(0, 5), "being split already")
+    called_off = change_cluster(begun, EndSplit(0, False), 3000)
+    assert (called_off.splits, called_off.shards, called_off.next_shard) == ((), SHARDS, 3)
+    done = change_cluster(begun, EndSplit(0, True), 3000)
+    ranges = [(one.id, one.slot_low, one.slot_high, one.replicas) for one in done.shards]
+    assert ranges == [
+        (0, 0, 4095, (1, 2, 3)), (2, 4096, 8191, (1, 2, 3)), (1, 8192, 16383, (2, 3, 1)),
+    ]  # fmt: skip
+    assert done.epoch == begun.epoch + 1
+    assert change_cluster(done, EndSplit(0, True), 4000) is done
+    few = change_cluster(state, SetSettings(Settings(shards_max=2)), 2000)
+    refused(few, BeginSplit(0), "shards_max allows no more")
+
+
+def test_only_the_newest_jobs_are_remembered_and_one_can_be_gone_back_on(state):
+    for _ in range(JOBS_MAX + 5):
+        state = change_cluster(state, BeginJob(Job(id=0, kind="rebalance")), 2000)
+    assert [job.id for job in state.jobs] == list(range(6, JOBS_MAX + 6))
+    assert {job.state for job in state.jobs} == {"done"}
+    assert [job.id for job in state.jobs if job.before][-1] == JOBS_MAX + 5
+    assert len([job for job in state.jobs if job.before]) <= 2
