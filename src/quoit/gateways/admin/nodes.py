@@ -122,7 +122,7 @@ def node_routes(host: Host) -> list[Route]:
     routes = NodeRoutes(host)
     return [
         Route("GET", "/v1/nodes", routes.nodes, "All nodes, as the cluster's record has them",
-              {"all": "also those that were removed"}, answer=list[NodeView]),
+              {"all": "also those that were removed"}, answer=list[NodeView], errors={503: "there is no record yet"}),
         Route("POST", "/v1/nodes", routes.join, "A node wants to join: its number and name",
               body=Joins, answer=Joined, status=201, errors=_CHANGES),
         Route("POST", "/v1/nodes/{node}/{action}", routes.change,
@@ -169,6 +169,8 @@ class NodeRoutes:
     async def nodes(self, request: web.Request) -> web.Response:
         """All nodes that are no former ones; with `?all` those, too."""
         node = self.host.node
+        if not node.cluster.state.nodes:
+            return error(503, "NOT_YET", "the cluster has no record yet; try again in a second")
         status = node.status()
         connected = {peer.id: peer for peer in status.peers}
         views = []
