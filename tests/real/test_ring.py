@@ -14,6 +14,7 @@ import redis
 
 from quoit.cli.admin_client import ask
 from quoit.cli.cluster import LocalCluster
+from quoit.cli.cluster_client import ask_cluster
 from quoit.cli.main import dispatch
 from quoit.cli.shared import fetch_status
 
@@ -113,7 +114,7 @@ def _settled(admin: str, jobs: int, seconds: float = 120) -> list[dict[str, Any]
 
 
 def _state(admin: str, name: str) -> str:
-    nodes = ask(admin, "/v1/nodes?all")
+    nodes = ask_cluster(admin, "/v1/nodes?all")
     found = [one["record"]["state"] for one in nodes if one["record"]["name"] == name]
     return str(found[0]) if found else "unknown"
 

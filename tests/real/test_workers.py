@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from quoit.cli.admin_client import ask
+from quoit.cli.cluster_client import ask_cluster
 from quoit.cli.ports import choose
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -91,7 +91,7 @@ def test_both_workers_serve_and_a_killed_one_comes_back(machine: Machine) -> Non
     for count, port in enumerate((machine.resp, machine.resp + 10)):
         client = redis.Redis(port=port, socket_timeout=10)
         assert all(client.set(f"k{count}:{one}", "v") for one in range(50))
-    nodes = ask(f"127.0.0.1:{machine.admin}", "/v1/nodes")
+    nodes = ask_cluster(f"127.0.0.1:{machine.admin}", "/v1/nodes")
     assert len({one["record"]["zone"] for one in nodes}) == 1
     assert [one["record"]["name"] for one in nodes] == ["n1", "n2"]
     first = machine.pids()[1]

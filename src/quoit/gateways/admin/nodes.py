@@ -19,7 +19,7 @@ from aiohttp import web
 from quoit.gateways.admin.access import is_loopback
 from quoit.gateways.admin.answers import Wrong, as_json, asked, error
 from quoit.gateways.admin.leaving import check_decommission, check_drain, check_remove
-from quoit.gateways.admin.proposing import agreed, proposed
+from quoit.gateways.admin.proposing import agreed, no_record, proposed
 from quoit.gateways.admin.routes import Route
 from quoit.node.cluster.changes import AddToken, Join, Plain, SetNode, SetSettings, SetState
 from quoit.node.cluster.state import (
@@ -115,9 +115,10 @@ def node_routes(host: Host) -> list[Route]:
     routes = NodeRoutes(host)
     return [
         Route("GET", "/v1/nodes", routes.nodes, "All nodes, as the cluster's record has them",
-              {"all": "also those that were removed"}, answer=list[NodeView]),
+              {"all": "also those that were removed"}, answer=list[NodeView],
+              errors={503: "there is no record yet"}),
         Route("GET", "/v1/nodes/{node}", routes.one, "One node, by its name or number",
-              answer=NodeView, errors={404: "there is no such node"}),
+              answer=NodeView, errors={404: "there is no such node", 503: "there is no record yet"}),
         Route("POST", "/v1/nodes", routes.join, "A node wants to join: its number and name",
               body=Joins, answer=Joined, status=201, errors=_CHANGES),
         Route("POST", "/v1/nodes/{node}/{action}", routes.change,
@@ -143,6 +144,8 @@ def _view(status: NodeStatus, record: NodeRecord) -> NodeView:
 
 def find_record(state: ClusterState, name: str) -> NodeRecord:
     """The node of that name or number; a former one only if there is no other. Wrong if there is none."""
+    if not state.nodes:
+        raise Wrong(no_record())
     found = [node for node in state.nodes if name in (node.name, str(node.id))]
     if found:
         return max(found, key=lambda node: (node.state != REMOVED, node.id))
@@ -158,6 +161,8 @@ class NodeRoutes:
 
     async def nodes(self, request: web.Request) -> web.Response:
         """All nodes that are no former ones; with `?all` those, too."""
+        if not self.host.node.cluster.state.nodes:
+            return no_record()
         status = self.host.node.status()
         return as_json(
             [

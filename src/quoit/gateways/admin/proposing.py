@@ -4,15 +4,22 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from aiohttp import web
+
 from quoit.gateways.admin.answers import Wrong, error
 from quoit.node.cluster.changes import STALE, Change, Guarded, Plain
 from quoit.node.cluster.meta import UNKNOWN, Proposal
 from quoit.node.cluster.state import ClusterState
 
-__all__ = ["agreed", "proposed"]
+__all__ = ["agreed", "no_record", "proposed"]
 
 _PATIENCE_S = 5.0
 _LOOK_AGAIN_S = 0.05
+
+
+def no_record() -> web.Response:
+    """Nothing is known of the cluster here yet."""
+    return error(503, "NOT_YET", "the cluster has no record yet; try again in a second")
 
 
 async def proposed(node: Any, change: Change) -> Proposal:
@@ -44,6 +51,8 @@ async def agreed(node: Any, judge: Callable[[ClusterState], Plain]) -> Proposal:
 
 async def _once(node: Any, change: Change) -> tuple[Proposal, bool]:
     """(what was applied, False), or (what was not, True) since the record is at another version."""
+    if not node.cluster.state.nodes:
+        raise Wrong(no_record())
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def done(outcome: str) -> None:

@@ -181,7 +181,7 @@ def change_cluster(state: ClusterState, change: Change, now_ms: int) -> ClusterS
             raise Refused(f"{STALE}{state.version}, not {change.version}")
         change = change.change
     if not state.nodes and not isinstance(change, Found):
-        raise Refused("the cluster has no record yet; try again in a second")
+        raise NotYet("the cluster has no record yet; try again in a second")
     after = _CHANGES[type(change)](state, change, now_ms)
     if after == state:
         return state

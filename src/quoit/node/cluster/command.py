@@ -11,7 +11,7 @@ from quoit.data.keys import physical_key
 from quoit.data.record import STRING, decode_record
 from quoit.data.table import Context, Spec
 from quoit.data.view import View
-from quoit.node.cluster.changes import Join, Refused, change_cluster, decode_change
+from quoit.node.cluster.changes import Join, NotYet, Refused, change_cluster, decode_change
 from quoit.node.cluster.state import ClusterState, decode_cluster, encode_cluster
 from quoit.wire import resp
 
@@ -29,6 +29,8 @@ def _change(view: View, args: list[bytes], context: Context) -> bytes:
     try:
         change = decode_change(args[1])
         after = change_cluster(state, change, context.now_ms)
+    except NotYet as error:
+        raise CommandError(f"NOTYET {error}") from None
     except (Refused, msgspec.MsgspecError) as error:
         raise CommandError(f"REFUSED {error}") from None
     if after is not state:

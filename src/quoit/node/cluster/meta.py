@@ -89,6 +89,8 @@ class Proposal(Origin):
             if reply.startswith(REFUSED):
                 self.refused = True
                 text = text[len(REFUSED) - 1 :]
+            elif text.startswith("NOTYET "):
+                text = text[7:]
             elif reply.startswith(b"-UNKNOWN"):
                 text = UNKNOWN
             self.end(text)
