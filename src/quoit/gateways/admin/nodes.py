@@ -122,7 +122,8 @@ def node_routes(host: Host) -> list[Route]:
     routes = NodeRoutes(host)
     return [
         Route("GET", "/v1/nodes", routes.nodes, "All nodes, as the cluster's record has them",
-              {"all": "also those that were removed"}, answer=list[NodeView], errors={503: "there is no record yet"}),
+              {"all": "also those that were removed"}, answer=list[NodeView],
+              errors={503: "there is no record yet"}),
         Route("POST", "/v1/nodes", routes.join, "A node wants to join: its number and name",
               body=Joins, answer=Joined, status=201, errors=_CHANGES),
         Route("POST", "/v1/nodes/{node}/{action}", routes.change,
