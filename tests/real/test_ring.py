@@ -182,6 +182,7 @@ def test_nodes_come_and_go_and_no_request_fails(cluster: LocalCluster) -> None:
     assert {job["state"] for job in jobs} == {"done"}
     for job in jobs:
         assert job["copies"] == job["copies_min"]
+        assert 0 < job["moved"] <= 1.1 * job["bytes_min"]
     status = fetch_status(admin)
     assert {tuple(sorted(shard["replicas"])) for shard in status["shards"]} == {(2, 4, 5)}
     client = redis.Redis(port=_port(cluster.nodes[4]), socket_timeout=20, decode_responses=True)

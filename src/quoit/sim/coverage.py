@@ -8,7 +8,7 @@ zero means a fault, a knob or a load is missing.
 from collections.abc import Mapping
 
 from quoit.sim.crash_points import POINTS
-from quoit.sim.options import CAN_CHANGE_MEMBERS, FAULTS, LOSING
+from quoit.sim.options import BY_SCENARIO, CAN_CHANGE_MEMBERS, FAULTS, LOSING
 
 __all__ = ["ENOUGH_RUNS", "Coverage", "expected"]
 
@@ -53,7 +53,7 @@ def expected(consensus: str, quorum: str) -> tuple[list[str], list[str]]:
         # Every replica accepts each write, so each may serve reads without asking anyone.
         transitions = [one for one in transitions if one != "reads_indexed"]
     can_change = consensus in CAN_CHANGE_MEMBERS
-    faults = [one for one in FAULTS if can_change or one != "members"]
+    faults = [one for one in FAULTS if (can_change or one != "members") and one not in BY_SCENARIO]
     if quorum == "all":
         transitions.remove("refused_for_good")
         faults = [one for one in faults if one not in LOSING]

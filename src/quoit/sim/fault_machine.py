@@ -4,6 +4,8 @@ import random
 
 import msgspec
 
+from quoit.node.cluster.changes import Change, SetNode, SetState
+from quoit.node.cluster.state import LIVE
 from quoit.node.membership import Request
 from quoit.sim.clock import PPM
 from quoit.sim.crash_points import OFTEN, POINTS
@@ -157,6 +159,34 @@ class MachineFaults(Faults):
         )
         self.world.note(0, "members", **msgspec.to_builtins(request))
         self._ask_members(request, 10)
+
+    def _do_ring(self, rng: random.Random) -> None:
+        """An operator changes what the cluster's record says of a node; some of it is called off later."""
+        node = rng.choice(list(self.world.machines))
+        what = rng.choice(("weight", "weight", "draining", "decommissioning"))
+        if what == "weight":
+            self.propose(SetNode(node, weight=rng.choice((0.5, 1.0, 2.0, 4.0))), 10)
+            return
+        self.propose(SetState(node, what), 10)
+        later = self._spread(rng, 2 * self.options.fault_length_us)
+        self.world.after(1 + later, self.propose, SetState(node, LIVE), 10)
+
+    def propose(self, change: Change, times: int) -> None:
+        """Some node is asked to change the record, again and again until that is done. Such changes done
+        twice are as good as once, so also what may be applied is asked for again."""
+
+        def done(outcome: str) -> None:
+            if not outcome:
+                self.world.hit("ring")
+            elif times > 1:
+                self.world.after(300_000, self.propose, change, times - 1)
+
+        up = [one for one in self.world.machines.values() if one.node is not None]
+        asked = up[times % len(up)] if up else None
+        if asked is not None and asked.node is not None:
+            asked.post(asked.node.cluster.propose, change, done)
+        else:
+            done("no node runs")
 
     def _ask_members(self, request: Request, left: int) -> None:
         if self.stopped or not left:

@@ -9,7 +9,16 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["CAN_CHANGE_MEMBERS", "FAULTS", "LOSING", "Options", "changed", "draw", "stream"]
+__all__ = [
+    "BY_SCENARIO",
+    "CAN_CHANGE_MEMBERS",
+    "FAULTS",
+    "LOSING",
+    "Options",
+    "changed",
+    "draw",
+    "stream",
+]
 
 FAULTS: dict[str, str] = {
     "split": "N1 clean split into two sides",
@@ -53,6 +62,7 @@ FAULTS: dict[str, str] = {
     "rush": "O1 clients hardly think, most use one key",
     "members": "M1 a shard's replicas are added, removed or moved",
     "transfer": "a node is asked to hand its leaderships over",
+    "ring": "M2 a node is drained, weighed anew or told to go; the cluster moves replicas by itself",
 }
 """Fault kind -> what it does and its number in the catalogue."""
 
@@ -64,6 +74,8 @@ _WEIGHTS = {"crash_point": 4, "full": 2, "hold": 2, "drop_reply": 2}
 CAN_CHANGE_MEMBERS = ("raft", "paxos")
 """Protocols whose cores take changes of members."""
 _DAMAGING = ("flip", "flip_data", "misdirect", "stale", "rollback", "wipe")
+BY_SCENARIO = ("ring",)
+"""Kinds that seeds do not draw, only scenarios name."""
 LOSING = ("rollback", "wipe")
 """One node is gone for good: not where every write needs all of them."""
 
@@ -161,9 +173,9 @@ def draw(
     rng = stream(seed, "options")
     size = rng.choices((3, 5, 1, 4), (80, 12, 3, 5))[0]
     size = nodes or size
-    kinds = [kind for kind in FAULTS if rng.random() < 0.35]
+    kinds = [kind for kind in FAULTS if kind not in BY_SCENARIO and rng.random() < 0.35]
     if not kinds:
-        kinds = [rng.choice(list(FAULTS))]
+        kinds = [rng.choice([kind for kind in FAULTS if kind not in BY_SCENARIO])]
     # Each seed that cuts or kills at all does so often enough to elect somebody new.
     if rng.random() < 0.7 and not any(kind in kinds for kind in ("kill", "power_cut", "split")):
         kinds.append(rng.choice(("kill", "power_cut", "split")))

@@ -6,7 +6,7 @@ An action of a scenario file is a method `_do_ACTION(step)`; actions.py lists th
 from collections.abc import Callable
 from typing import Any
 
-from quoit.node.cluster.changes import Change, SetState
+from quoit.node.cluster.changes import SetState
 from quoit.node.membership import Request
 from quoit.sim.clock import PPM
 from quoit.sim.fault_lost import Copy
@@ -311,20 +311,7 @@ class Story:
 
     def _do_set_state(self, step: Step) -> None:
         """An operator changes a node's state in the cluster's record, and asks until that is done."""
-        self._propose(SetState(self._node(step["node"]), step["state"]), 60)
-
-    def _propose(self, change: Change, times: int) -> None:
-        def done(outcome: str) -> None:
-            # Setting a state twice is as good as once, so also what may be applied is asked for again.
-            if outcome and times > 1:
-                self.world.after(300_000, self._propose, change, times - 1)
-
-        up = [one for one in self.world.machines.values() if one.node is not None]
-        asked = self.rng.choice(up) if up else None
-        if asked is not None and asked.node is not None:
-            asked.post(asked.node.cluster.propose, change, done)
-        else:
-            done("no node runs")
+        self.nemesis.propose(SetState(self._node(step["node"]), step["state"]), 60)
 
     def _do_readmit(self, step: Step) -> None:
         """All nodes are told that a dead one is a member again."""

@@ -29,8 +29,8 @@ def _change(view: View, args: list[bytes], context: Context) -> bytes:
     try:
         change = decode_change(args[1])
         after = change_cluster(state, change, context.now_ms)
-    except NotYet as error:
-        raise CommandError(f"NOTYET {error}") from None
+    except NotYet as early:
+        raise CommandError(f"NOTYET {early}") from None
     except (Refused, msgspec.MsgspecError) as error:
         raise CommandError(f"REFUSED {error}") from None
     if after is not state:
